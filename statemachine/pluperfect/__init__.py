@@ -1,0 +1,79 @@
+"""
+Workflows you can prove, replay and take apart.
+
+``@flow`` and ``@task`` as you know them; under each run an append-only log of transitions, in one file.
+Importing this opens nothing, starts nothing and scans nothing: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .authoring.context import tags
+    from .authoring.flows import Flow, flow
+    from .authoring.futures import unmapped, wait
+    from .authoring.logs import open
+    from .authoring.signals import LOOP
+    from .authoring.tasks import Task, task
+    from .hooks import hookimpl
+    from .rules import Proposal, Verdict
+    from .states import Cached, Completed, Failed, Looped, Pending, Retrying, Running, State, TimedOut
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LOOP",
+    "Cached",
+    "Completed",
+    "Failed",
+    "Flow",
+    "Looped",
+    "Pending",
+    "Proposal",
+    "Retrying",
+    "Running",
+    "State",
+    "Task",
+    "TimedOut",
+    "Verdict",
+    "flow",
+    "hookimpl",
+    "open",
+    "tags",
+    "task",
+    "unmapped",
+    "wait",
+]
+
+_HOMES = {
+    "LOOP": ".authoring.signals",
+    "Flow": ".authoring.flows",
+    "flow": ".authoring.flows",
+    "Task": ".authoring.tasks",
+    "task": ".authoring.tasks",
+    "unmapped": ".authoring.futures",
+    "wait": ".authoring.futures",
+    "tags": ".authoring.context",
+    "open": ".authoring.logs",
+    "hookimpl": ".hooks",
+    "Proposal": ".rules",
+    "Verdict": ".rules",
+    **dict.fromkeys(
+        ("Cached", "Completed", "Failed", "Looped", "Pending", "Retrying", "Running", "State", "TimedOut"), ".states"
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pluperfect' has no attribute {name!r}")
+    value = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,130 @@
+"""
+The course of one run, as a generator of effects.
+
+It says what comes next and does nothing: an interpreter performs each effect and sends the answer in. The
+sync and the async interpreter (``authoring/engine.py``) are small since every decision stands here, and a
+test can drive a run without a store, a clock or a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from msgspec import Struct
+
+from .rules import Question
+from .states import Error, Failed, Looped, Pending, Retrying, Running, State
+from .transitions import NO_FACTS, Facts, Run
+
+__all__ = ["Ask", "Call", "Course", "Durable", "Effect", "Propose", "Resolve", "Sleep", "course"]
+
+
+class Propose(Struct, frozen=True):
+    """Ask the rules for this state and record what they say. Answer: the Run after it, or a Question."""
+
+    to: State
+    facts: Facts = NO_FACTS
+
+
+class Ask(Struct, frozen=True):
+    """Ask the user's callable behind an option about a proposed state. Answer: what it returned."""
+
+    option: str
+    about: State
+
+
+class Resolve(Struct, frozen=True):
+    """Wait for the runs that the arguments come from. Answer: None, or the Failed to end with."""
+
+
+class Durable(Struct, frozen=True):
+    """Wait until all that was recorded of this run is durable."""
+
+
+class Call(Struct, frozen=True):
+    """Call the body under its deadline. Answer: the state that its end amounts to."""
+
+    run: Run
+
+
+class Sleep(Struct, frozen=True):
+    """Wait until this time, UTC seconds since the epoch."""
+
+    until: float
+
+
+Effect = Propose | Ask | Resolve | Durable | Call | Sleep
+
+Course = Generator[Effect, Any, Run]
+
+
+def course(run: Run, *, intent: bool) -> Course:
+    """
+    Lead one run from where its log left it to its end, or to where a rule stops it.
+
+    Args:
+        run: The run so far, born. Running here means that its process died: it is in doubt.
+        intent: Whether the body may begin only when its Running is durable (level ``effect``).
+
+    Returns:
+        The run where it came to rest: final, or refused (then ``run.ruling`` says by whom).
+    """
+    if isinstance(run.state, Running):
+        answer: Any = yield Ask("on_interrupt", run.state)
+        run = yield from propose(run, after_interruption(answer, run))
+    while not run.final:
+        state = run.state
+        if isinstance(state, Running):
+            if intent:
+                yield Durable()
+            outcome: State = yield Call(run)
+            run = yield from propose(run, outcome)
+            if run.ruling is not None:
+                # The body has ended and cannot be put back: what a rule refuses here is the outcome.
+                run = yield from propose(run, Failed(cause="refused", message=_refusal(run)))
+        elif isinstance(state, Retrying):
+            yield Sleep(state.due)
+            run = yield from propose(run, Running(run.attempt + 1, run.loop_count))
+        elif isinstance(state, Looped):
+            run = yield from propose(run, Running(1, run.loop_count))
+        else:
+            assert isinstance(state, Pending), state
+            if state.due is not None:
+                yield Sleep(state.due)
+            obstacle: Failed | None = yield Resolve()
+            run = yield from propose(run, obstacle or Running(1, run.loop_count))
+        if run.ruling is not None:
+            return run
+    return run
+
+
+def propose(run: Run, to: State) -> Generator[Effect, Any, Run]:
+    """Propose until a rule decides: questions are put to the user's callables, delays are slept through."""
+    facts = NO_FACTS
+    while True:
+        answer: Run | Question = yield Propose(to, facts)
+        if isinstance(answer, Question):
+            said: Any = yield Ask(answer.option, to)
+            facts = Facts(answers={**(facts.answers or {}), answer.option: said})
+        elif answer.ruling is not None and answer.ruling.until is not None:
+            yield Sleep(answer.ruling.until)
+            run = answer
+        else:
+            return answer
+
+
+def after_interruption(answer: Any, run: Run) -> State:
+    """What becomes of a call in doubt: ``retry`` (at least once), ``fail`` (at most once), or a given state."""
+    if isinstance(answer, State):
+        return answer
+    if answer == "fail":
+        text = "the process died while this call was under way; whether it took effect is not known"
+        return Failed(cause="in_doubt", message=text, error=Error("pluperfect.errors.InDoubt", text))
+    # The attempt that was lost is not charged to the budget.
+    return Retrying(cause="interrupted", due=run.updated, message="the process died during this attempt")
+
+
+def _refusal(run: Run) -> str:
+    assert run.ruling is not None
+    return f"{run.ruling.asked.kind} was refused by {run.ruling.by}: {run.ruling.why}"

@@ -1,0 +1,204 @@
+"""
+Whose fault it was: one base class, and one subclass for each party that can err.
+
+A message says what was wrong, where, and what to do about it. Errors of the user's own functions are
+never wrapped: they arrive as they were raised.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Conflict",
+    "Divergence",
+    "FailedRun",
+    "Fenced",
+    "IllegalTransition",
+    "InDoubt",
+    "MappingLengthMismatch",
+    "MappingMissingIterable",
+    "MissingContextError",
+    "MissingResult",
+    "NotAStore",
+    "ParameterBindError",
+    "PluginError",
+    "PluperfectError",
+    "Refused",
+    "ReservedArgumentError",
+    "RuleError",
+    "RunTimeout",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreError",
+    "StoreForked",
+    "StoreFull",
+    "StoreUnwritable",
+    "UnfinishedRun",
+    "UnknownRun",
+    "UnknownStore",
+    "UnpackableValue",
+    "UpstreamFailed",
+    "UpstreamTaskError",
+]
+
+
+class PluperfectError(Exception):
+    """The base of every error that this library raises on its own account."""
+
+
+# --- a rule, a plugin or the engine erred ---------------------------------------------------------------
+
+
+class IllegalTransition(PluperfectError):
+    """Somebody proposed a move that the table does not have; nothing was recorded."""
+
+
+class PluginError(PluperfectError):
+    """A plugin broke the contract of a hook; the message names the plugin and the hook."""
+
+
+class RuleError(PluginError):
+    """A rule raised, or answered with something that is no verdict; no transition was made."""
+
+
+# --- nobody erred: a rule said no -----------------------------------------------------------------------
+
+
+class Refused(PluperfectError):
+    """
+    A rule refused a proposal. The refusal is in the run's log, with the rule's name and reason.
+
+    Attributes:
+        run: The id of the run that was refused.
+        by: The name of the rule's plugin.
+        why: The reason that it gave.
+    """
+
+    def __init__(self, message: str, *, run: str = "", by: str = "", why: str = "") -> None:
+        super().__init__(message)
+        self.run, self.by, self.why = run, by, why
+
+
+# --- another writer was first ---------------------------------------------------------------------------
+
+
+class Conflict(PluperfectError):
+    """
+    An append expected a version that the run no longer has; nothing of it was written.
+
+    Attributes:
+        run: The id of the run.
+        expected: The version that the append was decided on.
+        actual: The version that the run has.
+    """
+
+    def __init__(self, message: str, *, run: str = "", expected: int = 0, actual: int = 0) -> None:
+        super().__init__(message)
+        self.run, self.expected, self.actual = run, expected, actual
+
+
+class Fenced(Conflict):
+    """Another process took this tree of runs over (a higher epoch); this writer has to stop."""
+
+
+# --- the user's program differs from its record, or used us wrongly -------------------------------------
+
+
+class Divergence(PluperfectError):
+    """A recorded call was found at its place with other inputs; the message shows both calls."""
+
+
+class MissingContextError(PluperfectError, RuntimeError):
+    """Something that needs a running flow or task was used outside of one."""
+
+
+class ParameterBindError(PluperfectError, TypeError):
+    """The arguments do not fit the signature of the function."""
+
+
+class ReservedArgumentError(PluperfectError, TypeError):
+    """A function uses, as a parameter, a name that the call itself needs (``wait_for``, ``return_state``)."""
+
+
+class MappingLengthMismatch(PluperfectError, ValueError):
+    """The iterables given to ``map`` have different lengths."""
+
+
+class MappingMissingIterable(PluperfectError, ValueError):
+    """Nothing given to ``map`` can be iterated over."""
+
+
+# --- a result is asked for that is not there ------------------------------------------------------------
+
+
+class UnknownRun(PluperfectError, KeyError):
+    """No run has this id; close ones are named."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class UnfinishedRun(PluperfectError):
+    """The result of a run was asked for that has not ended."""
+
+
+class MissingResult(PluperfectError):
+    """The run completed, but its result is not on record; the message gives the reason."""
+
+
+class UnpackableValue(PluperfectError, ValueError):
+    """A value cannot be encoded; the message names the path inside the value."""
+
+
+class FailedRun(PluperfectError):
+    """A run failed without an exception of its own, or with one that could not be recorded as an object."""
+
+
+class UpstreamTaskError(PluperfectError):
+    """An argument of a call comes from a run that has no result."""
+
+
+class UpstreamFailed(UpstreamTaskError):
+    """The call was not made since a run that it depends on failed; that failure is the cause."""
+
+
+class InDoubt(FailedRun):
+    """The process died while this call was under way; whether it took effect is not known."""
+
+
+class RunTimeout(FailedRun, TimeoutError):
+    """A flow or task ran into its ``timeout_seconds``."""
+
+
+# --- the store ------------------------------------------------------------------------------------------
+
+
+class StoreError(PluperfectError):
+    """The base of what can be wrong with a store."""
+
+
+class UnknownStore(StoreError, ValueError):
+    """No plugin opens stores with this address."""
+
+
+class NotAStore(StoreError):
+    """The path holds something that is no store of this library; it was left as it is."""
+
+
+class StoreDamaged(StoreError):
+    """The file is a store, but shorter than it says it is, or its parts contradict each other."""
+
+
+class StoreFull(StoreError, OSError):
+    """The disk is full. Reading goes on; writing resumes when there is room."""
+
+
+class StoreUnwritable(StoreError, PermissionError):
+    """The folder or the file may not be written by this user."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed, or failed and stopped; open it again."""
+
+
+class StoreForked(StoreError):
+    """This process was forked while the parent was reading; the store cannot be used here."""

@@ -1,0 +1,411 @@
+"""
+The eight states, and the Spec that a run is born with.
+
+Every state is a frozen value. What it carries and the fold of its history are all that is known of a run:
+
+==========  ======  =================================================================================
+kind        final   what it says
+==========  ======  =================================================================================
+Pending             born; or held until ``due``
+Running             the body is being called, for the ``attempt``-th time in this iteration
+Retrying            between two attempts: how the last one ended, and when the next is due
+Looped              one iteration is done, the next has not begun: its count and payload
+Cached      yes     answered without the body, from the run that ``source`` names
+Completed   yes     the result
+Failed      yes     the error, and for which ``cause``
+TimedOut    yes     the deadline passed and no attempt is left
+==========  ======  =================================================================================
+
+Which may follow which stands in ``transitions.py``, nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, cast
+
+import msgspec
+from msgspec import Struct
+from msgspec.msgpack import Ext
+
+from .errors import FailedRun, InDoubt, MissingResult, Refused, RunTimeout, UnfinishedRun, UpstreamFailed
+
+__all__ = [
+    "KINDS",
+    "Cached",
+    "Completed",
+    "Error",
+    "Failed",
+    "Input",
+    "Looped",
+    "Packed",
+    "Pending",
+    "Retrying",
+    "Running",
+    "Spec",
+    "State",
+    "StateUnion",
+    "TimedOut",
+    "codec_of",
+]
+
+# --- packed values --------------------------------------------------------------------------------------
+
+# A value in the log is a msgpack extension: its code names the codec, its bytes the value. States hold
+# either such a packed value or, before it is recorded, the live object.
+Packed = Ext
+
+PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in
+TYPED: Final = 2  # array [type reference, msgpack]: dataclasses, Structs, tuples, dates, ...
+PICKLE: Final = 3  # cloudpickle: reading it may run code
+ABSENT: Final = 4  # not recorded; the bytes are the reason, UTF-8
+RESULT: Final = 5  # array [run, seq]: the result that this run recorded there
+FOREIGN: Final = 6  # array [codec name, bytes]: packed by a plugin, which alone can unpack it
+
+_CODECS: Final = {
+    PLAIN: "msgpack",
+    TYPED: "typed",
+    PICKLE: "pickle",
+    ABSENT: "absent",
+    RESULT: "result",
+    FOREIGN: "foreign",
+}
+
+
+def codec_of(packed: Ext) -> str:
+    """The name of the codec that packed this value, as ``specs/records.md`` lists them."""
+    return _CODECS.get(packed.code, f"codec {packed.code}")
+
+
+def usable(packed: object) -> bool:
+    """Whether a result stands behind this, so that a cache or a resumed run may answer with it."""
+    return type(packed) is Ext and packed.code != ABSENT
+
+
+class Error(Struct, frozen=True, array_like=True):
+    """An exception as the log keeps it: always readable, and the object itself where it could be packed."""
+
+    type: str
+    """The qualified name of its class."""
+    message: str
+    """What ``str()`` of it gave."""
+    traceback: str = ""
+    """The formatted traceback, the user's frames only."""
+    data: Any = None
+    """The packed exception object."""
+
+
+# --- the states -----------------------------------------------------------------------------------------
+
+
+class State(Struct, frozen=True, array_like=True, dict=True):
+    """
+    What a run is in. ``kind`` is one of eight; ``name`` is the label that people read.
+
+    Inside the process that made it, a state also carries the live object behind ``data`` or ``error``;
+    one that was read from a log decodes it on demand.
+    """
+
+    kind: ClassVar[str] = "State"
+    code: ClassVar[int] = 0
+    final: ClassVar[bool] = False
+
+    message: str = ""
+
+    def is_final(self) -> bool:
+        """Whether nothing can follow."""
+        return self.final
+
+    def is_pending(self) -> bool:
+        """Whether the run is born, and neither started nor ended."""
+        return isinstance(self, Pending)
+
+    def is_running(self) -> bool:
+        """Whether the body is being called."""
+        return isinstance(self, Running)
+
+    def is_retrying(self) -> bool:
+        """Whether the run waits between two attempts."""
+        return isinstance(self, Retrying)
+
+    def is_looped(self) -> bool:
+        """Whether the run stands between two iterations."""
+        return isinstance(self, Looped)
+
+    def is_cached(self) -> bool:
+        """Whether the run was answered without its body."""
+        return isinstance(self, Cached)
+
+    def is_completed(self) -> bool:
+        """Whether there is a result: Completed or Cached."""
+        return isinstance(self, Completed | Cached)
+
+    def is_failed(self) -> bool:
+        """Whether the run ended without a result: Failed for any cause, or TimedOut."""
+        return isinstance(self, Failed | TimedOut)
+
+    def is_timed_out(self) -> bool:
+        """Whether the deadline ended the run."""
+        return isinstance(self, TimedOut)
+
+    def is_crashed(self) -> bool:
+        """Whether something that is no ``Exception`` ended the run (an interrupt, an exit)."""
+        return isinstance(self, Failed) and self.cause == "crashed"
+
+    def is_cancelled(self) -> bool:
+        """Whether the run was ended before its turn."""
+        return isinstance(self, Failed) and self.cause == "cancelled"
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """
+        Return the result of a run that completed, or raise the exception of one that failed.
+
+        Args:
+            raise_on_failure: With False the exception is returned, not raised.
+
+        Raises:
+            UnfinishedRun: The state is not final.
+            MissingResult: The run completed, but its result was not recorded.
+        """
+        outcome = self._outcome()
+        if raise_on_failure and isinstance(outcome, BaseException) and self.is_failed():
+            raise outcome
+        return outcome
+
+    def _outcome(self) -> Any:
+        raise UnfinishedRun(f"The run is {self.kind}, not final: it has no result yet. Wait for it, or resume it.")
+
+    def carry(self, live: object) -> None:
+        """Attach the live object behind the recorded data; it never enters the record."""
+        self.__dict__["live"] = live
+
+    def read_with(self, unpack: Callable[[Ext], Any]) -> None:
+        """Attach the function that decodes the recorded data on demand."""
+        self.__dict__["unpack"] = unpack
+
+    def __str__(self) -> str:
+        name = getattr(self, "name", self.kind)
+        kind = "" if name == self.kind else f", type={self.kind}"
+        return f"{name}({self.message!r}{kind})" if self.message else f"{name}({kind[2:]})"
+
+
+class _WithData(State, frozen=True, array_like=True, dict=True):
+    """A state whose ``data`` is a result."""
+
+    data: Any = None
+
+    def _outcome(self) -> Any:
+        if "live" in self.__dict__:
+            return self.__dict__["live"]
+        data = self.data
+        if data is None:
+            raise MissingResult("The run completed, but its result was not recorded (persist_result=False).")
+        if type(data) is not Ext:
+            return data
+        if data.code == ABSENT:
+            raise MissingResult(f"The run completed, but its result was not recorded: {data.data.decode()}.")
+        return self.__dict__["unpack"](data)
+
+
+class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
+    """Born, and not begun. The first record of every run; it holds the Spec."""
+
+    kind: ClassVar[str] = "Pending"
+    code: ClassVar[int] = 1
+
+    spec: Spec | None = None
+    due: float | None = None
+    """Not before this time, UTC seconds since the epoch."""
+    name: str = "Pending"
+
+
+class Running(State, frozen=True, array_like=True, dict=True, tag=2):
+    """The body is being called."""
+
+    kind: ClassVar[str] = "Running"
+    code: ClassVar[int] = 2
+
+    attempt: int = 1
+    """1-based, within the iteration."""
+    loop_count: int = 1
+    """The iteration, 1-based."""
+    name: str = "Running"
+
+
+class Retrying(State, frozen=True, array_like=True, dict=True, tag=3):
+    """Between two attempts. The causes error, timeout and returned spend the retry budget."""
+
+    kind: ClassVar[str] = "Retrying"
+    code: ClassVar[int] = 3
+
+    cause: str = "error"
+    """One of error, timeout, returned; requested, paused, interrupted."""
+    due: float = 0.0
+    """When the next attempt may begin, UTC seconds since the epoch."""
+    delay: float = 0.0
+    """The delay before jitter, in seconds."""
+    draw: float | None = None
+    """The number in [0, 1) that the jitter was made from; None where there was none."""
+    error: Error | None = None
+    name: str = "Retrying"
+
+
+class Looped(State, frozen=True, array_like=True, dict=True, tag=4):
+    """One iteration is done, the next has not begun."""
+
+    kind: ClassVar[str] = "Looped"
+    code: ClassVar[int] = 4
+
+    count: int = 1
+    """The iteration that ended, 1-based."""
+    payload: Any = None
+    """What the next iteration is given; None where the signal carried nothing."""
+    name: str = "Looped"
+
+
+class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
+    """Answered without the body."""
+
+    kind: ClassVar[str] = "Cached"
+    code: ClassVar[int] = 5
+    final: ClassVar[bool] = True
+
+    source: tuple[bytes, int] | None = None
+    """The run and the sequence number that computed the result."""
+    key: str = ""
+    name: str = "Cached"
+
+
+class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
+    """The body returned."""
+
+    kind: ClassVar[str] = "Completed"
+    code: ClassVar[int] = 6
+    final: ClassVar[bool] = True
+
+    name: str = "Completed"
+
+
+_LABELS: Final = {"upstream": "NotReady", "crashed": "Crashed", "cancelled": "Cancelled"}
+
+
+class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
+    """The run ended without a result."""
+
+    kind: ClassVar[str] = "Failed"
+    code: ClassVar[int] = 7
+    final: ClassVar[bool] = True
+
+    cause: str = "error"
+    """One of error, returned, upstream, validation, trigger, children, cancelled, crashed, refused, in_doubt."""
+    error: Error | None = None
+    data: Any = None
+    """What a hand-made state carried: an exception, a message, a state, or states."""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", _LABELS.get(self.cause, "Failed"))
+
+    def _outcome(self) -> Any:
+        return _exception(self, self.__dict__)
+
+
+class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
+    """The deadline passed and no attempt is left."""
+
+    kind: ClassVar[str] = "TimedOut"
+    code: ClassVar[int] = 8
+    final: ClassVar[bool] = True
+
+    limit: float = 0.0
+    """The limit of one attempt, in seconds."""
+    elapsed: float = 0.0
+    """How long the attempt had run when it was given up, in seconds."""
+    error: Error | None = None
+    name: str = "TimedOut"
+
+    def _outcome(self) -> Any:
+        return _exception(self, self.__dict__)
+
+
+StateUnion = Pending | Running | Retrying | Looped | Cached | Completed | Failed | TimedOut
+
+KINDS: Final[tuple[type[State], ...]] = (Pending, Running, Retrying, Looped, Cached, Completed, Failed, TimedOut)
+
+_BY_CAUSE: Final[dict[str, Callable[[str], Exception]]] = {
+    "upstream": UpstreamFailed,
+    "in_doubt": InDoubt,
+    "refused": Refused,
+    "timeout": RunTimeout,
+}
+
+
+def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseException:
+    """The exception behind a failure: the live one, else the recorded one, else one that quotes the record."""
+    live: object = attached.get("live")
+    if live is None and isinstance(state, Failed):
+        live = state.data
+    if isinstance(live, BaseException):
+        return live
+    if isinstance(live, State):
+        return cast(BaseException, live.result(raise_on_failure=False))
+    if isinstance(live, str):
+        return FailedRun(live)
+    error = state.error
+    cause = "timeout" if isinstance(state, TimedOut) else state.cause
+    if error is not None and type(error.data) is Ext and "unpack" in attached and error.data.code != ABSENT:
+        unpacked = attached["unpack"](error.data)
+        if isinstance(unpacked, BaseException):
+            return unpacked
+    text = state.message or (f"{error.type}: {error.message}" if error else f"The run is {state.name}.")
+    return _BY_CAUSE.get(cause, FailedRun)(text)
+
+
+# --- birth ----------------------------------------------------------------------------------------------
+
+
+class Input(Struct, frozen=True, array_like=True):
+    """One argument of a call, as the log keeps it."""
+
+    name: str
+    digest: bytes | None = None
+    """SHA-256 of the value's canonical form, first 16 bytes; None where it cannot be hashed."""
+    value: Any = None
+    """The packed value, or a reference to the run that computed it; None where it is too large."""
+
+
+class Spec(Struct, frozen=True, array_like=True):
+    """
+    What a run is born with: who asked for what, under which definition.
+
+    New fields go at the end, with defaults: older readers skip them, older records lack them.
+    """
+
+    kind: str
+    """``"flow"`` or ``"task"``."""
+    name: str
+    """The name of the flow or task."""
+    key: str
+    """The call key: what tells this definition from others."""
+    run_name: str
+    root: bytes
+    """The id of the run at the top of the tree; the run's own for a root."""
+    parent: bytes | None = None
+    index: int = 0
+    """The occurrence of the call within its parent, from 0."""
+    map_index: int | None = None
+    generation: int = 0
+    inputs: tuple[Input, ...] = ()
+    code: bytes = b""
+    """A digest of the function's code."""
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    """The options that were set to other than their default, as far as they are plain values."""
+    durability: str = "effect"
+    entry: str = ""
+    """Where the function can be imported from: ``module:qualname`` and, for a script, its file."""
+    upstream: tuple[bytes, ...] = ()
+    """The runs that this call waited for."""
+    idempotency_key: str | None = None

@@ -1,0 +1,323 @@
+"""
+What may follow what, the entries of a log, and the fold that makes a Run of them.
+
+Three ground rules:
+
+1. A move that has no row in TABLE cannot be recorded, whoever asks for it.
+2. Deciding and evolving are two things. ``rules.settle`` may say no and changes nothing; ``apply`` takes
+   whatever was recorded and never says no.
+3. Nothing here reads a clock, draws a number or touches a disk. Time and chance arrive as data, so that
+   the same history always folds to the same Run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any, Final
+
+from msgspec import Struct
+
+from .states import (
+    Cached,
+    Completed,
+    Failed,
+    Looped,
+    Pending,
+    Retrying,
+    Running,
+    Spec,
+    State,
+    TimedOut,
+)
+
+__all__ = ["NO_FACTS", "SPENDING", "TABLE", "Entry", "Facts", "Ruling", "Run", "Transition", "apply", "fold", "legal"]
+
+TABLE: Final[Mapping[type[State] | None, frozenset[type[State]]]] = {
+    None: frozenset({Pending}),  # birth
+    Pending: frozenset({Running, Cached, Failed}),
+    Running: frozenset({Completed, Failed, TimedOut, Retrying, Looped}),
+    Retrying: frozenset({Running, Failed}),
+    Looped: frozenset({Running, Failed}),
+    Cached: frozenset(),  # final, as are the other three
+    Completed: frozenset(),
+    Failed: frozenset(),
+    TimedOut: frozenset(),
+}
+
+SPENDING: Final = frozenset({"error", "timeout", "returned"})
+"""The causes of Retrying that spend the retry budget."""
+
+_FRESH: Final = frozenset({"error", "timeout", "returned", "requested"})
+"""The causes of Retrying after which the body's calls are made anew: a new generation of children."""
+
+
+def legal(state: State | None, to: State) -> bool:
+    """Whether the table has the row from ``state`` (None: not born) to ``to``."""
+    return type(to) in TABLE[None if state is None else type(state)]
+
+
+class Facts(Struct, frozen=True, array_like=True):
+    """
+    What the rules were told and the fold does not know; recorded, so that the past can be judged again.
+
+    Attributes:
+        key: The cache key that was looked up.
+        parts: What the key was made of: name of the part to its digest.
+        uncached: Why no key could be made, where a policy asked for one.
+        hit: The run and sequence number whose result answers this call; None after a miss.
+        expires: When a result stored under the key stops answering, UTC seconds since the epoch; None: never.
+        answers: What callables of the user answered, by option: ``retry_condition_fn``, ``on_interrupt``.
+    """
+
+    key: str | None = None
+    parts: dict[str, str] | None = None
+    uncached: str | None = None
+    hit: tuple[bytes, int] | None = None
+    expires: float | None = None
+    answers: dict[str, Any] | None = None
+
+
+NO_FACTS: Final = Facts()
+
+
+class Transition(Struct, frozen=True):
+    """
+    One move of a run.
+
+    Attributes:
+        seq: Its place in the run's log, from 1, without gaps; shared with rulings.
+        at: When it was proposed, UTC seconds since the epoch, to the microsecond.
+        to: The state that was recorded.
+        asked: The state that was proposed, where a rule recorded another one.
+        by: The rule that changed it; empty where none did.
+        why: The rule's reason.
+        facts: What the rules were told.
+        epoch: The term of the writer that recorded it.
+    """
+
+    seq: int
+    at: float
+    to: State
+    asked: State | None = None
+    by: str = ""
+    why: str = ""
+    facts: Facts = NO_FACTS
+    epoch: int = 0
+
+    def __str__(self) -> str:
+        line = f"{self.seq:>4} {_stamp(self.at)}  {_sentence(self.to)}"
+        if self.asked is not None:
+            line += f"   asked {_sentence(self.asked)}   by {self.by}"
+        return f"{line}: {self.why}" if self.why else line
+
+
+class Ruling(Struct, frozen=True):
+    """
+    A proposal that moved nothing, since a rule refused it or put it off. It stands in the log all the same.
+
+    Attributes:
+        seq: Its place in the run's log, shared with transitions.
+        at: When the proposal was made, UTC seconds since the epoch.
+        asked: The state that was proposed.
+        by: The rule that spoke.
+        why: Its reason.
+        until: Not before this time; None where the proposal was refused.
+        facts: What the rules were told.
+        epoch: The term of the writer that recorded it.
+    """
+
+    seq: int
+    at: float
+    asked: State
+    by: str
+    why: str = ""
+    until: float | None = None
+    facts: Facts = NO_FACTS
+    epoch: int = 0
+
+    @property
+    def to(self) -> None:
+        """No state: the run stayed where it was."""
+        return None
+
+    def __str__(self) -> str:
+        verb = "refused" if self.until is None else f"delayed until {_stamp(self.until)}"
+        line = f"{self.seq:>4} {_stamp(self.at)}  {verb} {_sentence(self.asked)}   by {self.by}"
+        return f"{line}: {self.why}" if self.why else line
+
+
+Entry = Transition | Ruling
+
+
+class Run(Struct, frozen=True):
+    """
+    One run, folded from its log.
+
+    Attributes:
+        id: 16 bytes.
+        seq: The number of entries folded; the version that an append expects.
+        state: None before birth.
+        spec: What it was born with.
+        attempt: How often the body was begun in this iteration.
+        spent: How many retries of the budget this iteration has spent.
+        loop_count: The current iteration, from 1.
+        payload: What the last Looped carried, packed.
+        generation: How often the body was begun anew; its children are numbered within it.
+        born: When the first entry was made, UTC seconds since the epoch.
+        updated: When the last entry was made.
+        epoch: The highest term that wrote.
+        ruling: The last entry, where it was a ruling.
+    """
+
+    id: bytes
+    seq: int = 0
+    state: State | None = None
+    spec: Spec | None = None
+    attempt: int = 0
+    spent: int = 0
+    loop_count: int = 1
+    payload: Any = None
+    generation: int = 0
+    born: float = 0.0
+    updated: float = 0.0
+    epoch: int = 0
+    ruling: Ruling | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return self.state is not None and self.state.final
+
+    @property
+    def birth(self) -> Spec:
+        """The Spec of a run that is born."""
+        assert self.spec is not None, "this run is not born yet"
+        return self.spec
+
+
+def apply(run: Run, entry: Entry) -> Run:
+    """Evolve: the run after one more entry of its log. It takes whatever was recorded."""
+    epoch = entry.epoch if entry.epoch > run.epoch else run.epoch
+    if type(entry) is Ruling:
+        return _with(run, entry, run.state, epoch=epoch, born=run.born or entry.at, ruling=entry)
+    state = entry.to
+    if type(state) is Running:
+        return _with(run, entry, state, epoch=epoch, attempt=state.attempt, loop_count=state.loop_count)
+    if type(state) is Pending:
+        return _with(run, entry, state, epoch=epoch, spec=state.spec, born=entry.at)
+    if type(state) is Retrying:
+        return _with(
+            run,
+            entry,
+            state,
+            epoch=epoch,
+            spent=run.spent + (state.cause in SPENDING),
+            generation=run.generation + (state.cause in _FRESH),
+        )
+    if type(state) is Looped:
+        return _with(
+            run,
+            entry,
+            state,
+            epoch=epoch,
+            attempt=0,
+            spent=0,
+            loop_count=state.count + 1,
+            payload=state.payload,
+            generation=run.generation + 1,
+        )
+    return _with(run, entry, state, epoch=epoch)
+
+
+def fold(run_id: bytes, history: Iterable[Entry]) -> Run:
+    """The run that this history makes."""
+    return reduce(apply, history, Run(run_id))
+
+
+_KEEP: Final[Any] = object()
+
+
+def _with(
+    run: Run,
+    entry: Entry,
+    state: State | None,
+    *,
+    epoch: int,
+    spec: Any = _KEEP,
+    attempt: int | None = None,
+    spent: int | None = None,
+    loop_count: int | None = None,
+    payload: Any = _KEEP,
+    generation: int | None = None,
+    born: float | None = None,
+    ruling: Ruling | None = None,
+) -> Run:
+    return Run(
+        run.id,
+        entry.seq,
+        state,
+        run.spec if spec is _KEEP else spec,
+        run.attempt if attempt is None else attempt,
+        run.spent if spent is None else spent,
+        run.loop_count if loop_count is None else loop_count,
+        run.payload if payload is _KEEP else payload,
+        run.generation if generation is None else generation,
+        run.born if born is None else born,
+        entry.at,
+        epoch,
+        ruling,
+    )
+
+
+# --- words for people -----------------------------------------------------------------------------------
+
+
+def _stamp(at: float) -> str:
+    """UTC, ISO 8601 to the millisecond; by arithmetic, since this room has no clock to import."""
+    days, seconds = divmod(at, 86400.0)
+    year, month, day = _civil(int(days))
+    millis = round(seconds * 1000)
+    return (
+        f"{year:04}-{month:02}-{day:02}T{millis // 3600000:02}:{millis // 60000 % 60:02}"
+        f":{millis // 1000 % 60:02}.{millis % 1000:03}Z"
+    )
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Days since 1970-01-01 to year, month, day of the proleptic Gregorian calendar (eras of 400 years)."""
+    days += 719468  # days from 0000-03-01
+    era, doe = divmod(days, 146097)
+    yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
+    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
+    mp = (5 * doy + 2) // 153
+    month = mp + 3 if mp < 10 else mp - 9
+    return yoe + era * 400 + (month <= 2), month, doy - (153 * mp + 2) // 5 + 1
+
+
+def _sentence(state: State) -> str:
+    """A state in one line: its label, what is particular to it, its message."""
+    name = str(getattr(state, "name", state.kind))
+    words = [name if name == state.kind else f"{name} ({state.kind})"]
+    if isinstance(state, Pending) and state.due is not None:
+        words.append(f"due {_stamp(state.due)}")
+    elif isinstance(state, Running):
+        words.append(f"attempt {state.attempt}")
+        if state.loop_count > 1:
+            words.append(f"iteration {state.loop_count}")
+    elif isinstance(state, Retrying):
+        words.append(f"{state.cause}, due {_stamp(state.due)}")
+    elif isinstance(state, Looped):
+        words.append(f"iteration {state.count}")
+    elif isinstance(state, Cached) and state.source is not None:
+        words.append(f"from {state.source[0].hex()[-8:]}:{state.source[1]}")
+    elif isinstance(state, TimedOut):
+        words.append(f"after {state.elapsed:.3g} s of {state.limit:g} s")
+    elif isinstance(state, Failed) and state.cause != "error":
+        words.append(state.cause)
+    error: Any = getattr(state, "error", None)
+    if error is not None and error.type not in state.message:
+        words.append(f"{error.type}({error.message!r})")
+    if state.message:
+        words.append(repr(state.message))
+    return " ".join(words)
