@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .authoring.logs import open
     from .authoring.signals import LOOP
     from .authoring.tasks import Task, task
-    from .hooks import hookimpl
+    from .marks import hookimpl
     from .rules import Proposal, Verdict
     from .states import Cached, Completed, Failed, Looped, Pending, Retrying, Running, State, TimedOut
 
@@ -57,7 +57,7 @@ _HOMES = {
     "wait": ".authoring.futures",
     "tags": ".authoring.context",
     "open": ".authoring.logs",
-    "hookimpl": ".hooks",
+    "hookimpl": ".marks",
     "Proposal": ".rules",
     "Verdict": ".rules",
     **dict.fromkeys(

@@ -70,6 +70,8 @@ def course(run: Run, *, intent: bool) -> Course:
     Returns:
         The run where it came to rest: final, or refused (then ``run.ruling`` says by whom).
     """
+    if run.ruling is not None and run.ruling.until is not None:
+        yield Sleep(run.ruling.until)
     if isinstance(run.state, Running):
         answer: Any = yield Ask("on_interrupt", run.state)
         run = yield from propose(run, after_interruption(answer, run))

@@ -17,12 +17,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pluggy
 from msgspec import Struct
 
 from .errors import PluginError, PluperfectError, RuleError, UnknownStore, UnpackableValue
+from .marks import BUILTIN, hookimpl, hookspec
 from .rules import Proposal, Verdict
 from .states import Packed
 from .transitions import Entry, Run, Transition
@@ -44,12 +46,10 @@ __all__ = [
     "Runner",
     "Ticket",
     "Unpacked",
+    "builtin_options",
     "hookimpl",
     "hookspec",
 ]
-
-hookspec: Final = pluggy.HookspecMarker("pluperfect")
-hookimpl: Final = pluggy.HookimplMarker("pluperfect")
 
 _log: Final = logging.getLogger("pluperfect.plugins")
 
@@ -396,18 +396,15 @@ HOOKS: Final = tuple(name for name in vars(Specs) if not name.startswith("_"))
 _UNWRAPPED: Final = frozenset({"review", "during", "recorded", "options"})
 """The hooks whose answers need an author, so that no plugin may wrap them."""
 
-BUILTIN: Final = {
-    "memory": "pluperfect_store.memory",
-    "lmdb": "pluperfect_store.lmdb",
-    "threads": "pluperfect.authoring.runners",
-    "results": "pluperfect_plugins.results",
-    "inspect": "pluperfect_plugins.inspect",
-    "prints": "pluperfect_plugins.prints",
-    "callbacks": "pluperfect_plugins.callbacks",
-    "caching": "pluperfect_plugins.caching",
-    "retries": "pluperfect_plugins.retries",
-}
-"""The built-in plugins by name, the last asked first. They are imported like anyone's."""
+@cache
+def builtin_options(kind: str) -> Mapping[str, Option]:
+    """The options that the built-in plugins add to ``kind``: known without opening a log, where a decorator checks them."""
+    declared: dict[str, Option] = {}
+    for module in BUILTIN.values():
+        if module.startswith("pluperfect_plugins."):
+            options = getattr(importlib.import_module(module), "options", None)
+            declared.update((option.name, option) for option in (options(kind) if options else None) or ())
+    return declared
 
 
 class PluginInfo(Struct, frozen=True):

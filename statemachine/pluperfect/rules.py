@@ -73,9 +73,11 @@ def draw(run: Run) -> float:
     return int.from_bytes(sha256(seed).digest()[:7], "big") / (1 << 56)
 
 
-def settle(run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str = "") -> Entry | Question:
+def settle(run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str = "", epoch: int = 0) -> Entry | Question:
     """
     Decide: what the log will hold of this proposal, given the verdict of the rule ``by`` (None: no rule spoke).
+
+    ``epoch`` is the term of the writer that will record it.
 
     Raises:
         IllegalTransition: The table does not have the row.
@@ -84,7 +86,7 @@ def settle(run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str
     seq, facts = run.seq + 1, proposal.facts
     if verdict is None:
         _check(run, proposal.to, by)
-        return Transition(seq, proposal.at, proposal.to, facts=facts)
+        return Transition(seq, proposal.at, proposal.to, facts=facts, epoch=epoch)
     given = [name for name in ("to", "refuse", "delay", "ask") if getattr(verdict, name) is not None]
     if len(given) != 1:
         what = " and ".join(given) or "nothing"
@@ -98,12 +100,12 @@ def settle(run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str
     if verdict.to is not None:
         _check(run, verdict.to, by)
         asked = None if verdict.to == proposal.to else proposal.to
-        return Transition(seq, proposal.at, verdict.to, asked, by if asked else "", verdict.why, facts)
+        return Transition(seq, proposal.at, verdict.to, asked, by if asked else "", verdict.why, facts, epoch)
     if verdict.delay is not None:
         if not verdict.delay > 0:
             raise RuleError(f"Rule {by!r} delays by {verdict.delay!r} seconds; a delay must be greater than 0.")
-        return Ruling(seq, proposal.at, proposal.to, by, verdict.why, proposal.at + verdict.delay, facts)
-    return Ruling(seq, proposal.at, proposal.to, by, verdict.refuse or verdict.why, None, facts)
+        return Ruling(seq, proposal.at, proposal.to, by, verdict.why, proposal.at + verdict.delay, facts, epoch)
+    return Ruling(seq, proposal.at, proposal.to, by, verdict.refuse or verdict.why, None, facts, epoch)
 
 
 _WAY_OUT: Final = "To do this work again, start a new run."

@@ -197,7 +197,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
     def _outcome(self) -> Any:
         if "live" in self.__dict__:
             return self.__dict__["live"]
-        data = self.data
+        data = self.data if self.data is not None else self.__dict__.get("cited")
         if data is None:
             raise MissingResult("The run completed, but its result was not recorded (persist_result=False).")
         if type(data) is not Ext:
@@ -274,6 +274,10 @@ class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
     """The run and the sequence number that computed the result."""
     key: str = ""
     name: str = "Cached"
+
+    def cite(self, data: Ext | None) -> None:
+        """Attach the packed result of the source, where it is too large to stand here again."""
+        self.__dict__["cited"] = data
 
 
 class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
@@ -355,7 +359,10 @@ def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseExcept
     error = state.error
     cause = "timeout" if isinstance(state, TimedOut) else state.cause
     if error is not None and type(error.data) is Ext and "unpack" in attached and error.data.code != ABSENT:
-        unpacked = attached["unpack"](error.data)
+        try:
+            unpacked = attached["unpack"](error.data)
+        except Exception:  # an exception class that does not survive pickling, or is gone: the text remains
+            unpacked = None
         if isinstance(unpacked, BaseException):
             return unpacked
     text = state.message or (f"{error.type}: {error.message}" if error else f"The run is {state.name}.")

@@ -31,7 +31,7 @@ from .states import (
     TimedOut,
 )
 
-__all__ = ["NO_FACTS", "SPENDING", "TABLE", "Entry", "Facts", "Ruling", "Run", "Transition", "apply", "fold", "legal"]
+__all__ = ["NO_FACTS", "SPENDING", "TABLE", "Entry", "Facts", "Ruling", "Run", "Transition", "apply", "fold", "legal", "sentence", "stamp"]
 
 TABLE: Final[Mapping[type[State] | None, frozenset[type[State]]]] = {
     None: frozenset({Pending}),  # birth
@@ -106,9 +106,9 @@ class Transition(Struct, frozen=True):
     epoch: int = 0
 
     def __str__(self) -> str:
-        line = f"{self.seq:>4} {_stamp(self.at)}  {_sentence(self.to)}"
+        line = f"{self.seq:>4} {stamp(self.at)}  {sentence(self.to)}"
         if self.asked is not None:
-            line += f"   asked {_sentence(self.asked)}   by {self.by}"
+            line += f"   asked {sentence(self.asked)}   by {self.by}"
         return f"{line}: {self.why}" if self.why else line
 
 
@@ -142,8 +142,8 @@ class Ruling(Struct, frozen=True):
         return None
 
     def __str__(self) -> str:
-        verb = "refused" if self.until is None else f"delayed until {_stamp(self.until)}"
-        line = f"{self.seq:>4} {_stamp(self.at)}  {verb} {_sentence(self.asked)}   by {self.by}"
+        verb = "refused" if self.until is None else f"delayed until {stamp(self.until)}"
+        line = f"{self.seq:>4} {stamp(self.at)}  {verb} {sentence(self.asked)}   by {self.by}"
         return f"{line}: {self.why}" if self.why else line
 
 
@@ -164,6 +164,7 @@ class Run(Struct, frozen=True):
         loop_count: The current iteration, from 1.
         payload: What the last Looped carried, packed.
         generation: How often the body was begun anew; its children are numbered within it.
+        since: The generation that began the current iteration; a retry may answer its calls from there on.
         born: When the first entry was made, UTC seconds since the epoch.
         updated: When the last entry was made.
         epoch: The highest term that wrote.
@@ -179,10 +180,21 @@ class Run(Struct, frozen=True):
     loop_count: int = 1
     payload: Any = None
     generation: int = 0
+    since: int = 0
     born: float = 0.0
     updated: float = 0.0
     epoch: int = 0
     ruling: Ruling | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's own name."""
+        return self.birth.run_name
+
+    @property
+    def run_count(self) -> int:
+        """How often the body was begun in this iteration."""
+        return self.attempt
 
     @property
     def final(self) -> bool:
@@ -226,6 +238,7 @@ def apply(run: Run, entry: Entry) -> Run:
             loop_count=state.count + 1,
             payload=state.payload,
             generation=run.generation + 1,
+            since=run.generation + 1,
         )
     return _with(run, entry, state, epoch=epoch)
 
@@ -250,6 +263,7 @@ def _with(
     loop_count: int | None = None,
     payload: Any = _KEEP,
     generation: int | None = None,
+    since: int | None = None,
     born: float | None = None,
     ruling: Ruling | None = None,
 ) -> Run:
@@ -263,6 +277,7 @@ def _with(
         run.loop_count if loop_count is None else loop_count,
         run.payload if payload is _KEEP else payload,
         run.generation if generation is None else generation,
+        run.since if since is None else since,
         run.born if born is None else born,
         entry.at,
         epoch,
@@ -273,7 +288,7 @@ def _with(
 # --- words for people -----------------------------------------------------------------------------------
 
 
-def _stamp(at: float) -> str:
+def stamp(at: float) -> str:
     """UTC, ISO 8601 to the millisecond; by arithmetic, since this room has no clock to import."""
     days, seconds = divmod(at, 86400.0)
     year, month, day = _civil(int(days))
@@ -295,18 +310,18 @@ def _civil(days: int) -> tuple[int, int, int]:
     return yoe + era * 400 + (month <= 2), month, doy - (153 * mp + 2) // 5 + 1
 
 
-def _sentence(state: State) -> str:
+def sentence(state: State) -> str:
     """A state in one line: its label, what is particular to it, its message."""
     name = str(getattr(state, "name", state.kind))
     words = [name if name == state.kind else f"{name} ({state.kind})"]
     if isinstance(state, Pending) and state.due is not None:
-        words.append(f"due {_stamp(state.due)}")
+        words.append(f"due {stamp(state.due)}")
     elif isinstance(state, Running):
         words.append(f"attempt {state.attempt}")
         if state.loop_count > 1:
             words.append(f"iteration {state.loop_count}")
     elif isinstance(state, Retrying):
-        words.append(f"{state.cause}, due {_stamp(state.due)}")
+        words.append(f"{state.cause}, due {stamp(state.due)}")
     elif isinstance(state, Looped):
         words.append(f"iteration {state.count}")
     elif isinstance(state, Cached) and state.source is not None:

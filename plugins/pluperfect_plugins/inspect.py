@@ -1,0 +1,18 @@
+"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show`` and ``why``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pluperfect.marks import hookimpl
+
+__all__ = ["commands"]
+
+
+@hookimpl
+def commands(cli: Any) -> None:
+    """Add the commands by name; their module is imported when one of them is called."""
+    here = "pluperfect_plugins.reading"
+    cli.add_lazy("runs", f"{here}:runs", "List runs, the youngest first.")
+    cli.add_lazy("show", f"{here}:show", "Show a run's history, now or as it was.")
+    cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")

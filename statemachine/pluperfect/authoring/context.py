@@ -1,0 +1,44 @@
+"""Where the code at hand runs: in which log, in which run, under which tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .frames import Frame
+    from .logs import OpenLog
+
+__all__ = ["current_frame", "current_log", "current_tags", "tags"]
+
+current_frame: Final[ContextVar[Frame | None]] = ContextVar("pluperfect_frame", default=None)
+"""The run whose body is being called here."""
+
+current_log: Final[ContextVar[OpenLog | None]] = ContextVar("pluperfect_log", default=None)
+"""The log of the nearest ``with pluperfect.open(...)`` in this context."""
+
+current_tags: Final[ContextVar[tuple[str, ...]]] = ContextVar("pluperfect_tags", default=())
+
+
+@contextmanager
+def tags(*names: str) -> Iterator[set[str]]:
+    """
+    Tag every flow and task run that begins inside; nested blocks are united.
+
+    Yields:
+        All tags that hold inside.
+
+    Raises:
+        TypeError: A tag is no string.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"A tag is a string, not {name!r}.")
+    united = tuple(sorted({*current_tags.get(), *names}))
+    token = current_tags.set(united)
+    try:
+        yield set(united)
+    finally:
+        current_tags.reset(token)

@@ -1,0 +1,249 @@
+"""What flows and tasks have in common: a function, a name, and options that are checked where they are given."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from types import CodeType
+from typing import Any, ClassVar, Final
+
+from ..hooks import Definition, Option, builtin_options
+from .binding import Binder, reserved
+from .names import call_key
+
+__all__ = ["NOT_GIVEN", "SCRIPT", "Authored"]
+
+NOT_GIVEN: Final[Any] = type("NotGiven", (), {"__repr__": lambda self: "not given"})()
+
+_FORBIDDEN: Final = frozenset("/%&><")
+SCRIPT: Final = "pluperfect_script_"
+"""How the name of a module begins that was loaded from a script's file."""
+
+LEVELS: Final = ("effect", "result", "lazy")
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"timeout_seconds is a number of seconds or None, not {value!r}.")
+    if not value >= 0:
+        raise ValueError(f"timeout_seconds must be 0 or more, not {value!r}.")
+    return float(value)
+
+
+def _one_of(name: str, *words: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value not in words:
+            raise ValueError(f"{name} is one of {', '.join(map(repr, words))}, not {value!r}.")
+        return value
+
+    return check
+
+
+def _interrupt(value: Any) -> Any:
+    if value in ("retry", "fail") or callable(value):
+        return value
+    raise ValueError(f"on_interrupt is 'retry', 'fail' or a callable, not {value!r}.")
+
+
+def _text(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} is a string, not {value!r}.")
+        return value
+
+    return check
+
+
+def _template(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, str) and not callable(value):
+            raise TypeError(f"{name} is a template string or a callable that gives a string, not {value!r}.")
+        return value
+
+    return check
+
+
+_COMMON: Final = (
+    Option("name", None, "what it is called; by default the function's name", _text("name")),
+    Option("description", None, "by default the function's docstring", _text("description")),
+    Option("version", None, "a version of your own", _text("version")),
+    Option("tags", (), "labels to find its runs by"),
+    Option("timeout_seconds", None, "how long one attempt may take", _seconds),
+    Option("durability", None, "who waits for the disk: effect, result or lazy", _one_of("durability", *LEVELS, None)),  # type: ignore[arg-type]
+    Option("on_interrupt", "retry", "what becomes of a call whose process died: retry, fail, or ask a callable", _interrupt),
+)
+
+ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
+    "flow": {
+        option.name: option
+        for option in (
+            *_COMMON,
+            Option("flow_run_name", None, "a template over the parameters, or a callable", _template("flow_run_name")),
+            Option("task_runner", "threads", "where submitted calls run: a name, or a runner"),
+            Option(
+                "on_divergence",
+                "refuse",
+                "what to do where a recorded call is met with other inputs: refuse, or rerun",
+                _one_of("on_divergence", "refuse", "rerun"),
+            ),
+            Option("idempotency_key", None, "one run for ever under this key", _text("idempotency_key")),
+        )
+    },
+    "task": {
+        option.name: option
+        for option in (
+            *_COMMON,
+            Option("task_run_name", None, "a template over the parameters, or a callable", _template("task_run_name")),
+        )
+    },
+}
+"""The options that the engine itself understands."""
+
+
+class Authored:
+    """A user's function with a name and options: the base of Flow and Task."""
+
+    kind: ClassVar[str] = ""
+
+    def __init__(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> None:
+        if not callable(fn):
+            raise TypeError(f"@{self.kind} decorates a function, not {fn!r}.")
+        self.fn = fn
+        self.given = self._checked(given)
+        self.binder = Binder(fn)
+        reserved(fn, self.binder)
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.name: str = self.given.get("name") or self._default_name(fn)
+        self.description: str | None = self.given.get("description") or inspect.getdoc(fn)
+        self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
+        self.version: str | None = self.given.get("version")
+        module, qualname = getattr(fn, "__module__", ""), getattr(fn, "__qualname__", type(fn).__qualname__)
+        # A script is the same program whether it was started or is loaded again to be resumed.
+        place = "script" if module == "__main__" or str(module).startswith(SCRIPT) else module
+        self.key = call_key(self.name, f"{place}.{qualname}", tuple(sorted(self.tags)))
+        self._code: bytes | None = None
+        for attribute in ("__module__", "__qualname__", "__name__", "__doc__"):
+            if hasattr(fn, attribute):
+                setattr(self, attribute, getattr(fn, attribute))
+        self.__wrapped__ = fn
+        if self.is_async and hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)
+
+    @staticmethod
+    def _default_name(fn: Callable[..., Any]) -> str:
+        return getattr(fn, "__name__", type(fn).__name__)
+
+    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given options, each through its check; those that no built-in knows are kept for the log's plugins."""
+        known = {**ENGINE[self.kind], **builtin_options(self.kind)}
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            option = known.get(name)
+            if option is None:
+                near = difflib.get_close_matches(name, known, 1, 0.8)
+                if near:
+                    raise TypeError(f"@{self.kind} has no option {name!r}. Did you mean {near[0]!r}?")
+                checked[name] = value
+            elif name == "tags":
+                checked[name] = self._tags(value)
+            else:
+                checked[name] = value if option.check is None else option.check(value)
+        name = checked.get("name")
+        if name is not None and (not name or _FORBIDDEN.intersection(name)):
+            raise ValueError(f"The name {name!r} is empty or holds one of / % & > <. Choose another name.")
+        if checked.get("on_interrupt") == "fail" and checked.get("durability") in ("result", "lazy"):
+            raise ValueError(
+                "on_interrupt='fail' (at most once) needs durability='effect': at the other levels a call may run again unmarked."
+            )
+        return checked
+
+    def _tags(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError(f"tags is a list of strings, not {value!r}.")
+        tags: list[Any] = list(value)  # type: ignore[reportUnknownArgumentType]
+        for tag in tags:
+            if not isinstance(tag, str):
+                raise TypeError(f"A tag is a string, not {tag!r}.")
+        return tuple(sorted(set(tags)))
+
+    def define(self, plugin_options: Mapping[str, Option]) -> Definition:
+        """
+        The definition under the plugins of one log.
+
+        Raises:
+            TypeError: An option was given that nobody declares.
+        """
+        known = {**ENGINE[self.kind], **plugin_options}
+        builtin = builtin_options(self.kind)
+        options = {name: option.default for name, option in known.items()}
+        for name, value in self.given.items():
+            option = known.get(name)
+            if option is None and name in builtin:
+                continue  # its plugin is switched off: the option is without effect
+            if option is None:
+                raise TypeError(
+                    f"{self.kind.capitalize()} {self.name!r} was given the option {name!r}, which neither the engine nor a plugin"
+                    f" of this log declares. Known: {', '.join(sorted(known))}."
+                )
+            checked = name in ENGINE[self.kind] or name in builtin
+            options[name] = value if checked or option.check is None else option.check(value)
+        return Definition(
+            self.kind,
+            self.name,
+            fn=self.fn,
+            key=self.key,
+            options=options,
+            tags=tuple(sorted(self.tags)),
+            version=self.version,
+            owner=self,
+        )
+
+    @property
+    def code(self) -> bytes:
+        """A digest of the function's code: 16 bytes, the same for the same code under one version of Python."""
+        if self._code is None:
+            found = getattr(self.fn, "__code__", None)
+            self._code = _code_digest(found) if isinstance(found, CodeType) else b""
+        return self._code
+
+    @property
+    def entry(self) -> str:
+        """Where a resuming process finds the function: ``module:qualname``, or ``file.py:qualname`` for a script."""
+        module, qualname = str(getattr(self.fn, "__module__", "")), getattr(self.fn, "__qualname__", "")
+        if module == "__main__":
+            file = getattr(sys.modules.get("__main__"), "__file__", None)
+            if file:
+                import os
+
+                return f"{os.path.abspath(file)}:{qualname}"  # noqa: PTH100 - pathlib is not loaded for this
+        return f"{module}:{qualname}"
+
+    def _with(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a copy: whatever is passed counts, also 0, None and the empty string."""
+        return {**self.given, **{name: value for name, value in options.items() if value is not NOT_GIVEN}}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def _code_digest(code: CodeType) -> bytes:
+    state = sha256()
+
+    def feed(part: CodeType) -> None:
+        state.update(part.co_code)
+        state.update(repr((part.co_names, part.co_varnames, part.co_freevars, part.co_argcount)).encode())
+        for constant in part.co_consts:
+            if isinstance(constant, CodeType):
+                feed(constant)
+            elif isinstance(constant, frozenset):
+                state.update(repr(sorted(map(repr, constant))).encode())  # type: ignore[reportUnknownArgumentType]
+            else:
+                state.update(repr(constant).encode())
+
+    feed(code)
+    return state.digest()[:16]

@@ -1,0 +1,114 @@
+"""Flows: functions whose runs hold the runs of what they call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from . import engine
+from .definitions import NOT_GIVEN, Authored
+
+if TYPE_CHECKING:
+    from ..hooks import Runner
+    from .runners import ThreadPoolTaskRunner
+    from .tasks import Delays, Level
+
+__all__ = ["Flow", "flow"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class Flow(Authored, Generic[P, R]):
+    """
+    A function whose call is a run, and whose calls of tasks and flows are runs under it.
+
+    A call returns the function's value and raises its exception; ``return_state=True`` gives the final
+    state instead.
+    """
+
+    kind = "flow"
+
+    def __init__(self, fn: Callable[P, R], **options: Any) -> None:
+        super().__init__(fn, options)
+
+    @staticmethod
+    def _default_name(fn: Callable[..., Any]) -> str:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return "unknown-lambda" if name == "<lambda>" else name.replace("_", "-")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return_state = bool(kwargs.pop("return_state", False))
+        make = engine.call_async if self.is_async else engine.call
+        return cast(R, make(self, args, kwargs, return_state=return_state))
+
+    def resume(self, run_id: bytes, parameters: dict[str, Any]) -> Any:
+        """Go on with a root run of this flow, found in the log at hand, with the parameters recorded there."""
+        args: list[Any] = []
+        kwargs = dict(parameters)
+        for name, parameter in self.binder.signature.parameters.items():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                args.extend(kwargs.pop(name, ()))
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kwargs.update(kwargs.pop(name, {}))
+            elif parameter.kind is not parameter.KEYWORD_ONLY and name in kwargs:
+                args.append(kwargs.pop(name))
+        make = engine.call_async if self.is_async else engine.call
+        return make(self, tuple(args), kwargs, return_state=False, root_id=run_id)
+
+    def with_options(self, **options: Any) -> Flow[P, R]:
+        """A copy with other options: whatever is passed counts, also 0, None and the empty string."""
+        return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        """As a method: bound to its object, which is the first argument of the call."""
+        if obj is None:
+            return self
+        import functools
+
+        return functools.partial(self, obj)
+
+
+@overload
+def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    version: str | None = None,
+    tags: Iterable[str] = ...,
+    flow_run_name: str | Callable[..., str] | None = None,
+    retries: int = ...,
+    retry_delay_seconds: Delays = ...,
+    retry_jitter_factor: float | None = ...,
+    retry_condition_fn: Callable[..., Any] | None = None,
+    timeout_seconds: float | None = None,
+    task_runner: str | Runner | type[ThreadPoolTaskRunner] = "threads",
+    persist_result: bool | None = None,
+    log_prints: bool | None = None,
+    on_running: Iterable[Callable[..., Any]] | None = None,
+    on_completion: Iterable[Callable[..., Any]] | None = None,
+    on_failure: Iterable[Callable[..., Any]] | None = None,
+    on_cancellation: Iterable[Callable[..., Any]] | None = None,
+    on_crashed: Iterable[Callable[..., Any]] | None = None,
+    on_interrupt: Literal["retry", "fail"] | Callable[..., Any] = "retry",
+    on_divergence: Literal["refuse", "rerun"] = "refuse",
+    durability: Level | None = None,
+    idempotency_key: str | None = None,
+    **plugin_options: Any,
+) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """
+    Make a flow of a function, bare or with options.
+
+    The options of the engine: ``name description version tags flow_run_name timeout_seconds task_runner
+    on_interrupt on_divergence durability idempotency_key``. Plugins add the others.
+
+    Raises:
+        TypeError, ValueError: An option is unknown, or its value is not possible.
+    """
+    options = {name: value for name, value in options.items() if value is not NOT_GIVEN}
+    if fn is not None:
+        return Flow(fn, **options)
+    return lambda function: Flow(function, **options)  # type: ignore[reportUnknownLambdaType]

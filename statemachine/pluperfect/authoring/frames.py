@@ -1,0 +1,763 @@
+"""
+One run while its body is under way: what the engine knows of it, and all that it can do without waiting.
+
+A Frame is the place where data meets decisions: it makes proposals, has them judged, records what was
+settled, and turns the end of a body into a state. The interpreters in ``engine.py`` do the waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from ..course import Propose
+from ..digests import Undigestible, digest
+from ..errors import (
+    Conflict,
+    Divergence,
+    IllegalTransition,
+    PluginError,
+    Refused,
+    RunTimeout,
+    StoreError,
+    UnpackableValue,
+    UpstreamFailed,
+)
+from ..hooks import Attending, CacheKey, Definition, Part, Runner, Ticket
+from ..rules import Proposal, Question, settle
+from ..states import (
+    ABSENT,
+    RESULT,
+    Cached,
+    Completed,
+    Error,
+    Failed,
+    Input,
+    Looped,
+    Packed,
+    Pending,
+    Retrying,
+    Running,
+    State,
+    TimedOut,
+    usable,
+)
+from ..transitions import NO_FACTS, Entry, Facts, Ruling, Run, Transition, apply
+from .deadlines import DeadlinePassed
+from .futures import Future, each_future, holds_futures, resolved
+from .signals import LOOP, NO_PAYLOAD, FlowStopped
+
+if TYPE_CHECKING:
+    from .logs import OpenLog
+
+__all__ = ["Frame", "Session"]
+
+_log: Final = logging.getLogger("pluperfect.engine")
+
+INPUT_LIMIT: Final = 16_384
+"""An input of a task that takes more bytes than this is recorded by its digest alone."""
+
+INLINE_LIMIT: Final = 2_048
+"""A cached result that takes more bytes than this is not written again, but found at its source."""
+
+HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
+"""How long a commit that nobody waits for may be held back, in seconds, by durability level."""
+
+OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError)
+"""Errors that say nothing about the user's work: they leave the run open instead of failing it."""
+
+
+class Session:
+    """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
+
+    __slots__ = ("broken", "epoch", "log", "root", "tickets")
+
+    def __init__(self, log: OpenLog, root: bytes, epoch: int) -> None:
+        self.log, self.root, self.epoch = log, root, epoch
+        self.tickets: deque[Ticket] = deque()
+        self.broken: Exception | None = None
+
+    def append(self, part: Part, hold: float) -> Ticket:
+        """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
+        self.check()
+        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold)
+        self.tickets.append(ticket)
+        return ticket
+
+    def check(self) -> None:
+        """Raise what stopped this session, if anything did."""
+        if self.broken is not None:
+            raise self.broken
+        tickets = self.tickets
+        try:
+            while tickets and tickets[0].done:
+                tickets.popleft().wait()
+        except IndexError:  # another thread of the session took it
+            pass
+        except Exception as error:
+            self.broken = error
+            raise
+
+    def finish(self) -> None:
+        """Wait until everything that was recorded is durable."""
+        try:
+            while True:
+                self.tickets.popleft().wait()
+        except IndexError:
+            pass
+        except Exception as error:
+            self.broken = error
+            raise
+        if self.broken is not None:
+            raise self.broken
+
+
+class Frame:
+    """One run that this process carries out. Sync and async interpreters share it."""
+
+    __slots__ = (
+        "_counts", "_stopped", "abandoned", "_names", "_replay", "args", "arguments", "attending", "cache_key", "completed",
+        "deadline", "definition", "failures", "fresh", "held", "hit", "hold", "kwargs", "level", "limit", "live_payload",
+        "lock", "open", "parent", "resting", "run", "runner", "salt", "session", "thread", "ticket", "total", "untold",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        definition: Definition,
+        run: Run,
+        *,
+        parent: Frame | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        arguments: dict[str, Any],
+        fresh: bool,
+    ) -> None:
+        self.session, self.definition, self.run, self.parent = session, definition, run, parent
+        self.attending: Attending = session.log.attending(definition)
+        self.args, self.kwargs, self.arguments = args, kwargs, arguments
+        self.fresh = fresh  # no child of this run can be in the log yet
+        self.level = run.birth.durability if run.spec is not None else "effect"
+        self.hold = HOLDS[self.level]
+        self.held: tuple[Entry, ...] = ()
+        self.ticket: Ticket | None = None
+        self.cache_key: CacheKey | None = None
+        self.hit: tuple[Any, Any] | None = None
+        self.limit: float = definition.options.get("timeout_seconds") or 0.0
+        self.live_payload: Any = NO_PAYLOAD
+        self.runner: Runner | None = None
+        self.thread = 0
+        self.untold: list[tuple[Run, Transition]] = []
+        self.abandoned: set[int] = set()  # threads whose bodies were given up
+        self.lock = threading.Lock()
+        self._begin_counts()
+        self.salt = 0
+
+    def _begin_counts(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+        self._replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
+        self.open: set[Future[Any]] = set()
+        self.failures: list[Future[Any]] = []
+        self.resting: list[Frame] = []
+        self.total = self.completed = 0
+        self.deadline: float | None = None
+        self._stopped = False
+
+    @property
+    def log(self) -> OpenLog:
+        """The log that this run is recorded in."""
+        return self.session.log
+
+    @property
+    def flow(self) -> Frame | None:
+        """The nearest flow: this run or one above it."""
+        frame: Frame | None = self
+        while frame is not None and frame.definition.kind != "flow":
+            frame = frame.parent
+        return frame
+
+    # --- proposing and recording
+
+    def propose(self, effect: Propose) -> Run | Question:
+        """Have a proposal judged, and record what was settled."""
+        run, to, facts = self.run, effect.to, effect.facts
+        at = self.log.clock.now()
+        if type(to) is Running:
+            if type(run.state) is Pending:
+                facts = self._look_up(facts, at)
+        elif type(to) is Completed and self.cache_key is not None:
+            facts = self._store_under_key(to, at)
+        decision = self._judge(Proposal(to, at, facts))
+        if type(decision) is Question:
+            return decision
+        state = decision.to
+        if type(state) is Cached and self.hit is not None:
+            decision = replace(decision, to=self._cached(state))
+        self.record(cast(Entry, decision))
+        return self.run
+
+    def judge_birth(self, proposal: Proposal) -> tuple[Entry, Ruling | None]:
+        """The birth, and what a rule says against it. A request is always on record, also where it is refused."""
+        verdict, by = self.attending.review(self.run, proposal, self.definition)
+        if verdict is None or (verdict.to is not None and verdict.refuse is None and verdict.delay is None):
+            return cast(Entry, settle(self.run, proposal, verdict, by, self.session.epoch)), None
+        spoken = settle(self.run, proposal, verdict, by, self.session.epoch)
+        if not isinstance(spoken, Ruling):
+            raise PluginError(f"Rule {by!r} asks a question about a birth; there is nothing to ask before a run is born.")
+        return cast(Entry, settle(self.run, proposal, epoch=self.session.epoch)), replace(spoken, seq=spoken.seq + 1)
+
+    def rename(self, name: str) -> None:
+        """Give the run, which is not recorded yet, its own name."""
+        self.run = replace(self.run, spec=replace(self.run.birth, run_name=name))
+
+    def _judge(self, proposal: Proposal) -> Entry | Question:
+        run = self.run
+        if self.attending.reviewers:
+            verdict, by = self.attending.review(run, proposal, self.definition)
+            if verdict is not None and verdict.to is not None:
+                verdict = replace(verdict, to=self.packed(verdict.to))
+                live = proposal.to.__dict__.get("live")
+                if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
+                    verdict.to.carry(live)
+        else:
+            verdict, by = None, ""
+        decision = settle(run, proposal, verdict, by, self.session.epoch)
+        if isinstance(decision, Question) and decision.option not in self.definition.options:
+            raise PluginError(
+                f"Rule {by!r} asks about the option {decision.option!r}, which {self.definition.name} does not have."
+            )
+        return decision
+
+    def record(self, *entries: Entry) -> None:
+        """Append entries to the run's log, ahead of durability."""
+        run = self.run
+        part = Part(run.id, self.session.root, run.seq - len(self.held), (*self.held, *entries))
+        for entry in entries:
+            run = self._evolve(run, entry)
+        self.ticket = self.session.append(part, self.hold)
+        self.run, self.held = run, ()
+
+    def hold_back(self, entry: Entry) -> None:
+        """Take an entry into the run that travels with the next one: a birth, with its start."""
+        self.run, self.held = self._evolve(self.run, entry), (*self.held, entry)
+
+    def _evolve(self, run: Run, entry: Entry) -> Run:
+        run = apply(run, entry)
+        if self.attending.recorders and isinstance(entry, Transition):
+            self.untold.append((run, entry))
+        return run
+
+    def send(self) -> None:
+        """Append what was held back."""
+        if self.held:
+            self.record()
+
+    def show_outside(self) -> None:
+        """Wait until this run's last entry is durable, where somebody outside of its flow is about to see it."""
+        from .context import current_frame
+
+        here = current_frame.get()
+        if self.level == "lazy" or self.ticket is None or (here is not None and here.session is self.session):
+            return
+        self.ticket.wait()
+
+    # --- caches and earlier attempts
+
+    def _look_up(self, facts: Facts, at: float) -> Facts:
+        parent = self.parent
+        if parent is not None and parent.run.generation > parent.run.since and self._may_replay():
+            source = parent.earlier(self)
+            if source is not None and self._take(source):
+                return replace(facts, hit=source)
+        ask = self.attending.cache_key
+        if ask is None:
+            return facts
+        flow = self.flow
+        key = ask(self.run, self.definition, self.arguments, {} if flow is None else flow.arguments)
+        if key is None:
+            return facts
+        if not isinstance(key, CacheKey):
+            raise PluginError(f"A plugin's cache_key() returned {key!r}; it must return a CacheKey or None.")
+        if key.key is None:
+            return replace(facts, parts=key.parts, uncached=key.why)
+        self.cache_key = key
+        facts = replace(facts, key=key.key, parts=key.parts)
+        if not key.refresh:
+            self.log.log.settle_key(key.key)
+            cell = self.log.log.cached(key.key, at)
+            if cell is not None and self._take((cell.run, cell.seq)):
+                return replace(facts, hit=(cell.run, cell.seq))
+        return facts
+
+    def _may_replay(self) -> bool:
+        options = self.definition.options
+        policy = options.get("cache_policy")
+        return options.get("persist_result") is not False and getattr(policy, "replays", True)
+
+    def _take(self, source: tuple[bytes, int]) -> bool:
+        """Decode the result that a hit names; False where it cannot be decoded, so that the body runs."""
+        data = self.log.recorded_data(*source)
+        if not usable(data):
+            return False
+        try:
+            self.hit = (data, self.log.unpack(data))
+        except Exception:
+            _log.exception("the cached result of %s cannot be decoded; the call is made", self.run.birth.run_name)
+            return False
+        return True
+
+    def _cached(self, state: Cached) -> Cached:
+        assert self.hit is not None
+        data, value = self.hit
+        small = len(data.data) <= INLINE_LIMIT
+        state = replace(state, data=data if small else None)
+        state.carry(value)
+        return state
+
+    def _store_under_key(self, to: Completed, at: float) -> Facts:
+        assert self.cache_key is not None
+        if not usable(to.data):
+            return NO_FACTS
+        after = self.cache_key.expiration
+        return Facts(key=self.cache_key.key, expires=None if after is None else at + after)
+
+    def earlier(self, child: Frame) -> tuple[bytes, int] | None:
+        """The k-th recorded success, in the attempts before this one, of the k-th call like this child's."""
+        with self.lock:
+            if self._replay is None:
+                self._replay = self._successes()
+            waiting = self._replay.get(_likeness(child.run))
+            return waiting.popleft() if waiting else None
+
+    def _successes(self) -> dict[tuple[Any, ...], deque[tuple[bytes, int]]]:
+        self.log.log.flush()
+        newest: dict[tuple[Any, ...], tuple[int, deque[tuple[bytes, int]]]] = {}
+        for run_id in self.log.log.children(self.run.id):
+            run = self.log.load(run_id)
+            spec, state = run.birth, run.state
+            if not self.run.since <= spec.generation < self.run.generation or not isinstance(state, Completed | Cached):
+                continue
+            source = (run_id, run.seq) if isinstance(state, Completed) or state.source is None else state.source
+            likeness = _likeness(run)
+            generation, found = newest.get(likeness, (-1, deque[tuple[bytes, int]]()))
+            if spec.generation > generation:
+                newest[likeness] = (spec.generation, deque([source]))
+            elif spec.generation == generation:
+                found.append(source)
+        return {likeness: found for likeness, (_, found) in newest.items()}
+
+    # --- the body
+
+    def begin_body(self) -> None:
+        """Make ready for one call of the body: a new generation of children, a payload decoded anew."""
+        self._begin_counts()
+        self.salt = self.run.generation
+        self.thread = threading.get_ident()
+        if self.definition.kind == "flow" and self.limit:
+            self.deadline = time.monotonic() + self.limit
+        payload = self.run.payload
+        self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
+
+    def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
+        """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
+        with self.lock:
+            index = self._counts.get(key, 0)
+            self._counts[key] = index + 1
+            number = self._names.get(name, 0)
+            self._names[name] = number + count
+            return index, number
+
+    def checkpoint(self) -> None:
+        """Called at each call into the engine: stop a body whose run has ended."""
+        frame: Frame | None = self
+        while frame is not None:
+            if frame._stopped or (frame.abandoned and threading.get_ident() in frame.abandoned):
+                raise FlowStopped(frame)
+            if frame.deadline is not None and time.monotonic() > frame.deadline:
+                frame._stopped = True
+                raise FlowStopped(frame)
+            frame = frame.parent
+
+    def time_left(self) -> float | None:
+        """Seconds until the earliest deadline of the flows around this code; None where there is none."""
+        frame: Frame | None = self
+        earliest: float | None = None
+        while frame is not None:
+            if frame.deadline is not None and (earliest is None or frame.deadline < earliest):
+                earliest = frame.deadline
+            frame = frame.parent
+        return None if earliest is None else earliest - time.monotonic()
+
+    def works_for(self, other: Frame) -> bool:
+        """Whether this code is itself a submitted call of the runner that the other one waits in."""
+        flow = other.flow
+        return self is not flow and flow is not None and self.flow is flow and threading.get_ident() != flow.thread
+
+    # --- from the end of a body to a state
+
+    def returned(self, value: Any) -> State:
+        """The state that a returned value amounts to, its result packed."""
+        if self.definition.kind == "flow":
+            value = self._flow_value(value)
+        if type(value) is GeneratorType:
+            try:
+                value = list(cast("GeneratorType[Any, Any, Any]", value))
+            except Exception as error:
+                return self.failed(error)
+        if isinstance(value, State):
+            return self._returned_state(value)
+        if self.definition.options.get("persist_result") is False:
+            state = Completed()
+        else:
+            state = Completed(data=self._pack(value, "result"))
+        state.carry(value)
+        return state
+
+    def _returned_state(self, state: State) -> State:
+        if isinstance(state, Completed | Cached):
+            live = state.__dict__.get("live", state.data)
+            kept = Completed(state.message, self.packed(state).data, name=state.name if state.kind != state.name else "Completed")
+            kept.carry(live)
+            return kept
+        if isinstance(state, Failed | TimedOut):
+            # Cancelled and crashed keep their cause, and so are not retried.
+            cause = state.cause if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"} else "returned"
+            made = Failed(state.message, cause, state.error, name="" if state.name == state.kind else state.name)
+            error = state.result(raise_on_failure=False)
+            made.carry(error)
+            return made if made.error is not None else replace_error(made, self._error(error), error)
+        return self.failed(
+            TypeError(f"the body returned {state.kind}, which is not final; only `raise LOOP(...)` makes a task run again")
+        )
+
+    def raised(self, error: BaseException, elapsed: float) -> State:
+        """The state that an exception of the body amounts to. Errors of the engine itself pass through."""
+        if isinstance(error, FlowStopped):
+            if error.frame is not self:
+                return self._carrying(Failed("the flow that called it has ended", "cancelled"), error)
+            return self.timed_out(elapsed)
+        if isinstance(error, DeadlinePassed):
+            if error.args:  # the limit of a run above this one: its body is on the way out through here
+                return self._carrying(Failed("the run that called it ran into its timeout", "cancelled"), error)
+            return self.timed_out(elapsed)
+        if isinstance(error, LOOP):
+            return self._looped(error)
+        if isinstance(error, OURS):
+            raise error
+        if isinstance(error, Exception):
+            return self.failed(error)
+        return self._carrying(Failed(_brief(error), "crashed", self._error(error)), error)
+
+    def failed(self, error: BaseException, cause: str = "error") -> Failed:
+        """Failed with this exception."""
+        return cast(Failed, self._carrying(Failed(_brief(error), cause, self._error(error)), error))
+
+    @staticmethod
+    def _carrying(state: State, error: BaseException) -> State:
+        state.carry(error)
+        return state
+
+    def timed_out(self, elapsed: float) -> State:
+        """TimedOut after so many seconds of the body."""
+        text = f"{self.definition.kind.capitalize()} {self.run.birth.run_name!r} ran into its timeout of {self.limit:g} s."
+        error = RunTimeout(text)
+        return self._carrying(TimedOut(text, self.limit, elapsed, self._error(error)), error)
+
+    def _looped(self, signal: LOOP) -> State:
+        if self.definition.kind == "flow":
+            return self.failed(TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)"))
+        payload = None
+        if signal.result is not NO_PAYLOAD:
+            try:
+                payload = self.log.hooks.pack(signal.result)
+            except UnpackableValue as error:
+                return self.failed(UnpackableValue(f"the payload of LOOP cannot be recorded: {error}"))
+        return Looped(signal.message, signal.loop_count or self.run.loop_count, payload)
+
+    def _pack(self, value: Any, what: str) -> Any:
+        try:
+            return self.log.hooks.pack(value)
+        except UnpackableValue as error:
+            _log.warning(
+                "the %s of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
+                what,
+                self.run.birth.run_name,
+                error,
+            )
+            return Packed(ABSENT, str(error).encode())
+
+    def packed(self, state: State) -> Any:
+        """The state with its live data packed, as the log needs it."""
+        if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
+            live = state.data
+            state = replace(state, data=self._pack(live, "result"))
+            state.carry(live)
+        elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
+            state = replace(state, payload=self.log.hooks.pack(state.payload))
+        elif isinstance(state, Failed) and state.data is not None and type(state.data) is not Packed:
+            error = state.result(raise_on_failure=False)
+            state = replace(state, data=None, error=state.error or self._error(error))
+            state.carry(error)
+        return state
+
+    def _error(self, error: BaseException) -> Error:
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        try:
+            data = self.log.hooks.pack(error)
+        except Exception as reason:  # its class may do anything when it is pickled
+            data = Packed(ABSENT, str(reason).encode())
+        return Error(name, str(error), _user_traceback(error), data)
+
+    # --- how a flow ends
+
+    def _flow_value(self, value: Any) -> Any:
+        """The value or state that the returned value and the children together amount to."""
+        if isinstance(value, State) and "run" not in value.__dict__:
+            return value  # made by hand: taken as it is
+        listed: Any = None
+        if isinstance(value, Future | State):
+            listed = [value]
+        elif isinstance(value, list | tuple | set) and value:
+            items = cast("list[Any]", value)
+            listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
+        if holds_futures(value):
+            states: list[State] = []
+            for found in each_future(value):
+                states.append(found.state if isinstance(found, Future) else found)
+            value = resolved(value, lambda found: found.state if isinstance(found, Future) else found)
+            failed = [state for state in states if state.is_failed()]
+            if failed:
+                return self._children_failed(len(failed), len(states), failed[0])
+            if listed is not None:
+                return self._citing(value, "All states completed.")
+            return value
+        unseen = [future for future in self.failures if not future.looked_at]
+        if unseen:
+            return self._children_failed(len(unseen), self.total, unseen[0].state)
+        if value is None and self.total:
+            whole = self.completed == self.total
+            done = "All states completed." if whole else f"{self.completed}/{self.total} states completed."
+            return Completed(done, Packed(1, b"\xc0"))
+        return value
+
+    def _children_failed(self, failed: int, total: int, first: State) -> Failed:
+        error = first.result(raise_on_failure=False)
+        state = Failed(f"{failed}/{total} states failed.", "children", self._error(error))
+        state.carry(error)
+        return state
+
+    @staticmethod
+    def _citing(value: Any, message: str) -> Completed:
+        """Completed with a reference to the runs whose states were returned."""
+        items: list[Any] = [value] if isinstance(value, State) else list(value)
+        runs = [item.__dict__.get("run", b"") for item in items]
+        body = msgspec.msgpack.encode(runs[0] if isinstance(value, State) else runs)
+        state = Completed(message, Packed(RESULT, body))
+        state.carry(value)
+        return state
+
+    # --- the answers to questions
+
+    def question(self, option: str, about: State) -> Any:
+        """Call the user's callable behind an option. What it returns may have to be awaited."""
+        asked = self.definition.options.get(option)
+        if not callable(asked):
+            return asked
+        return asked(self.definition.owner, self.run, about)
+
+    def answered(self, option: str, answer: Any) -> Any:
+        """The answer as it is recorded."""
+        if option == "on_interrupt":
+            return self._interruption(answer)
+        return bool(answer)
+
+    def unanswered(self, option: str, error: Exception) -> Any:
+        """The callable raised: that is logged and recorded, and counts as no."""
+        if option == "on_interrupt":
+            raise error
+        _log.error("%s of %s raised %s", option, self.definition.name, _brief(error), exc_info=error)
+        return {"raised": _brief(error)}
+
+    def _interruption(self, answer: Any) -> Any:
+        if answer is None or answer == "retry":
+            # Due now, by this process's clock: the course has none.
+            return Retrying("the process died during this attempt", "interrupted", self.log.clock.now())
+        if answer == "fail":
+            return answer
+        if isinstance(answer, State):
+            return self.packed(answer)
+        raise TypeError(f"on_interrupt of {self.definition.name} must give 'retry', 'fail' or a State, not {answer!r}.")
+
+    # --- arguments that are runs
+
+    def waits_for(self) -> list[Future[Any]]:
+        """The futures among the arguments."""
+        return [found for found in each_future((self.args, self.kwargs)) if isinstance(found, Future)]
+
+    def resolve(self, rebind: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]) -> Failed | None:
+        """Put results in the place of futures and states, now that all have ended; or say what stands in the way."""
+        if not holds_futures(self.args) and not holds_futures(self.kwargs):
+            return None
+        for found in each_future((self.args, self.kwargs)):
+            state = found.state if isinstance(found, Future) else found
+            if isinstance(found, Future):
+                found.look()
+            if not state.is_completed():
+                cause = state.result(raise_on_failure=False) if state.is_failed() else None
+                name = found.frame.run.birth.run_name if isinstance(found, Future) else state.name  # type: ignore[attr-defined]
+                error = UpstreamFailed(f"{self.run.birth.run_name} was not called: {name} ended as {state}.")
+                error.__cause__ = cause if isinstance(cause, BaseException) else None
+                return self.failed(error, "upstream")
+
+        def answer(found: Future[Any] | State) -> Any:
+            return (found.state if isinstance(found, Future) else found).result()
+
+        self.args = resolved(self.args, answer)
+        self.kwargs = resolved(self.kwargs, answer)
+        self.arguments = rebind(self.args, self.kwargs)
+        return None
+
+    # --- children
+
+    def took(self, future: Future[Any]) -> None:
+        """A child was submitted: the flow ends only after it."""
+        with self.lock:
+            self.open.add(future)
+        future.add_done_callback(self._child_done)
+
+    def _child_done(self, future: Future[Any]) -> None:
+        with self.lock:
+            self.open.discard(future)
+            state = future.frame.run.state
+            if state is None or not state.is_completed():
+                self.failures.append(future)
+
+    def count(self, child: Frame) -> None:
+        """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
+        state = child.run.state
+        with self.lock:
+            self.total += 1
+            if state is not None and state.is_completed():
+                self.completed += 1
+            if state is None or not state.final:
+                self.resting.append(child)
+
+    def cancel_open(self) -> None:
+        """Take back the submitted calls that have not begun: they end Failed, cancelled."""
+        for future in list(self.open):
+            if future.withdraw():
+                child = future.frame
+                child.give_up("cancelled", "the flow ended before this call had begun")
+                state = child.run.state
+                assert state is not None
+                future.settle(state)
+                self.count(child)
+
+    def end_resting(self) -> None:
+        """End the children that a rule has stopped on their way."""
+        for child in self.resting:
+            ruling = child.run.ruling
+            why = "the flow ended" if ruling is None else f"refused by {ruling.by}: {ruling.why}; the flow ended"
+            child.give_up("refused", why)
+
+    def give_up(self, cause: str, message: str) -> None:
+        """End a run that goes no further. A rule may object; then it stays as it is."""
+        if self.run.final or isinstance(self.run.state, Running):
+            return
+        state = Failed(message, cause)
+        state.carry(Refused(message) if cause == "refused" else UpstreamFailed(message))
+        self.propose(Propose(state))
+
+
+def replace_error(state: Failed, error: Error, live: BaseException) -> Failed:
+    """The same state with its error, still carrying the live exception."""
+    state = replace(state, error=error)
+    state.carry(live)
+    return state
+
+
+def _likeness(run: Run) -> tuple[Any, ...]:
+    """What makes two calls the same work: the task, its code, its inputs."""
+    spec = run.birth
+    return (spec.key, spec.code, *((i.name, i.digest) for i in spec.inputs))
+
+
+def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole: bool) -> tuple[Input, ...]:
+    """
+    The inputs of a call as the log keeps them.
+
+    Args:
+        arguments: By parameter.
+        pack: Encodes a value.
+        whole: Record every value, whatever its size: a flow is resumed from them.
+    """
+    made: list[Input] = []
+    for name, value in arguments.items():
+        if isinstance(value, Future):
+            run = cast("Future[Any]", value).frame.run.id
+            made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
+            continue
+        if holds_futures(value):
+            stood_in = resolved(value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found))
+            made.append(Input(name, _digest(stood_in)))
+            continue
+        known, packed = _digest(value), None
+        if whole or not _is_large(value):
+            try:
+                packed = pack(value)
+            except Exception as error:
+                packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
+            if not whole and packed is not None and len(packed.data) > INPUT_LIMIT:
+                packed = None
+        made.append(Input(name, known, packed))
+    return tuple(made)
+
+
+def _digest(value: Any) -> bytes | None:
+    try:
+        return digest(value)
+    except (Undigestible, RecursionError):
+        return None
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a value is surely over the limit, so that it need not be encoded to find that out."""
+    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+        return len(cast("list[Any]", value)) > INPUT_LIMIT
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size > INPUT_LIMIT
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__}>"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _brief(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: what people look for is theirs."""
+    package = f"{__name__.partition('.')[0]}."
+    raw = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__", "")).startswith(package)
+    ]
+    return "".join(traceback.StackSummary.extract(iter(raw[-40:])).format())

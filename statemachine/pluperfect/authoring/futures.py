@@ -1,0 +1,299 @@
+"""Handles of submitted calls, and how to wait for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import TimeoutError as _FutureTimeout  # noqa: UP041 - an alias, kept for what users catch
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+
+from ..histories import id_text
+from ..states import State
+from .context import current_frame
+
+if TYPE_CHECKING:
+    from .frames import Frame
+
+__all__ = ["Future", "FutureList", "Waited", "as_completed", "holds_futures", "resolved", "unmapped", "wait"]
+
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+assert _FutureTimeout is TimeoutError, "since Python 3.11 there is one TimeoutError"
+
+
+class unmapped(Generic[T]):  # noqa: N801 - the field's word
+    """Mark an argument of ``map`` as one value for every call, even where it could be iterated over."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+class Future(Generic[R]):
+    """
+    A call that was submitted: its run, and in the end its state.
+
+    A flow awaits all its futures before it ends, and remembers which failures somebody looked at.
+    """
+
+    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state")
+
+    def __init__(self, frame: Frame, begin: Callable[[Future[Any]], None]) -> None:
+        self._frame = frame
+        self._state: State | BaseException | None = None
+        self._looked = False
+        self._lock = threading.Lock()
+        self._latch = threading.Lock()
+        self._latch.acquire()
+        self._callbacks: list[Callable[[Future[Any]], None]] | None = []
+        self._begin: Callable[[Future[Any]], None] | None = begin
+
+    # --- for the engine
+
+    def run(self) -> None:
+        """Make the call, here and now, unless somebody has begun it already."""
+        with self._lock:
+            begin, self._begin = self._begin, None
+        if begin is not None:
+            begin(self)
+
+    def withdraw(self) -> bool:
+        """Take the call back if it has not begun."""
+        with self._lock:
+            begun, self._begin = self._begin is None, None
+        return not begun
+
+    def settle(self, state: State | BaseException) -> None:
+        """The call has ended: with a state, or with an error of the engine."""
+        with self._lock:
+            if self._state is not None:
+                return
+            self._state = state
+            callbacks, self._callbacks = self._callbacks or [], None
+        self._latch.release()
+        for callback in callbacks:
+            callback(self)
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether somebody has seen how the call ended."""
+        return self._looked
+
+    def look(self) -> None:
+        """Note that somebody has seen how the call ended."""
+        self._looked = True
+
+    @property
+    def frame(self) -> Frame:
+        """The run behind the future."""
+        return self._frame
+
+    # --- for people
+
+    @property
+    def task_run_id(self) -> str:
+        """The id of the run."""
+        return id_text(self._frame.run.id)
+
+    @property
+    def state(self) -> State:
+        """The state of the run; a final one once the call has ended."""
+        state = self._state
+        if isinstance(state, State):
+            self._looked = True
+            return state
+        current = self._frame.run.state
+        assert current is not None
+        return current
+
+    def done(self) -> bool:
+        """Whether the call has ended."""
+        return self._state is not None
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the end, at most so many seconds; never raises for a failed call or a passed time."""
+        if self._state is not None:
+            return
+        here = current_frame.get()
+        if timeout is None and here is not None and here.works_for(self._frame):
+            # A worker that waits for a call of its own pool makes it, if nobody has begun it: no deadlock.
+            self.run()
+        limit = None if here is None else here.time_left()
+        until = min((t for t in (timeout, limit) if t is not None), default=None)
+        if self._latch.acquire(timeout=-1 if until is None else max(until, 0.0)):
+            self._latch.release()
+        elif here is not None and limit is not None and until == limit:
+            here.checkpoint()
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """
+        The result of the call, waiting for it.
+
+        Args:
+            timeout: At most so many seconds.
+            raise_on_failure: With False an exception is returned.
+
+        Raises:
+            TimeoutError: The call has not ended in time.
+        """
+        self.wait(timeout)
+        state = self._state
+        if state is None:
+            raise TimeoutError(f"{self!r} has not ended after {timeout} seconds; it goes on.")
+        self._looked = True
+        if isinstance(state, BaseException):
+            raise state
+        self._frame.show_outside()
+        return cast(R, state.result(raise_on_failure))
+
+    def add_done_callback(self, callback: Callable[[Future[Any]], None]) -> None:
+        """Call this with the future once the call has ended; at once if it has."""
+        with self._lock:
+            if self._callbacks is not None:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """In a coroutine: wait without blocking the event loop, then give the result."""
+        if self._state is None:
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+            ended: asyncio.Future[None] = loop.create_future()
+
+            def tell(_: Any) -> None:
+                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
+
+            self.add_done_callback(tell)
+            yield from ended.__await__()
+        return self.result()
+
+    def __repr__(self) -> str:
+        state = self._state
+        word = "open" if state is None else state.kind if isinstance(state, State) else "broken"
+        return f"<Future {self._frame.run.birth.run_name} {word}>"
+
+
+class FutureList(list[Future[R]]):
+    """The futures of one ``map``, in the order of its inputs."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for all, at most so many seconds in all."""
+        wait(self, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
+        """
+        All results in order; the first failure raises.
+
+        Raises:
+            TimeoutError: Not all have ended in time.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        return [
+            future.result(None if until is None else max(until - time.monotonic(), 0.0), raise_on_failure) for future in self
+        ]
+
+
+class Waited(NamedTuple):
+    """What `wait` gives back."""
+
+    done: set[Future[Any]]
+    not_done: set[Future[Any]]
+
+
+def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> Waited:
+    """
+    Wait until all have ended.
+
+    Args:
+        futures: Futures of submitted or mapped calls.
+        timeout: At most so many seconds in all; None waits for as long as it takes.
+
+    Returns:
+        The futures that have ended, and those that have not.
+    """
+    _not_negative(timeout)
+    waiting = list(futures)
+    until = None if timeout is None else time.monotonic() + timeout
+    for future in waiting:
+        future.wait(None if until is None else max(until - time.monotonic(), 0.0))
+    done = {future for future in waiting if future.done()}
+    return Waited(done, set(waiting) - done)
+
+
+def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
+    """
+    Yield each future once, in the order in which they end.
+
+    Raises:
+        TimeoutError: Some have not ended after ``timeout`` seconds in all; the message counts them.
+    """
+    _not_negative(timeout)
+    from queue import Empty, SimpleQueue
+
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    waiting = set(futures)
+    total = len(waiting)
+    until = None if timeout is None else time.monotonic() + timeout
+    for future in waiting:
+        future.add_done_callback(ended.put)
+    while waiting:
+        try:
+            future = ended.get(timeout=None if until is None else max(until - time.monotonic(), 0.0))
+        except Empty:
+            raise TimeoutError(f"{len(waiting)} of {total} futures have not ended after {timeout} seconds.") from None
+        waiting.discard(future)
+        yield future
+
+
+def _not_negative(timeout: float | None) -> None:
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"A timeout is 0 or more seconds, not {timeout!r}.")
+
+
+# --- futures among the arguments ------------------------------------------------------------------------
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def holds_futures(value: Any) -> bool:
+    """Whether a future or a run's state stands anywhere in the containers of this value."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return False
+    if isinstance(value, Future | State):
+        return True
+    if kind in (list, tuple, set, frozenset):
+        return not set(map(type, value)) <= _PLAIN and any(map(holds_futures, value))
+    if kind is dict:
+        return any(map(holds_futures, value.keys())) or any(map(holds_futures, value.values()))
+    return isinstance(value, FutureList)
+
+
+def each_future(value: Any) -> Iterator[Future[Any] | State]:
+    """The futures and states in the containers of this value."""
+    if isinstance(value, Future | State):
+        yield value
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in cast("Iterable[Any]", value):
+            yield from each_future(item)
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[Any, Any]", value).items():
+            yield from each_future(key)
+            yield from each_future(item)
+
+
+def resolved(value: Any, answer: Callable[[Future[Any] | State], Any]) -> Any:
+    """The value with each future and state in its containers replaced by what ``answer`` gives for it."""
+    if isinstance(value, Future | State):
+        return answer(value)
+    if not holds_futures(value):
+        return value
+    if isinstance(value, dict):
+        return {resolved(k, answer): resolved(v, answer) for k, v in cast("dict[Any, Any]", value).items()}
+    items = [resolved(item, answer) for item in value]
+    return items if isinstance(value, list) else type(value)(items)

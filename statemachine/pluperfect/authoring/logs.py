@@ -1,0 +1,213 @@
+"""
+Opened logs: which one a run is recorded in, and for how long it stays open.
+
+A flow or task records into the log of the ``with pluperfect.open(...)`` around it; with none around, into
+the default one, which is opened once for the process and closed at its exit with nothing lost.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Iterable
+from contextvars import Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ..histories import Histories
+from ..hooks import Attending, Definition, Hooks
+from ..states import ABSENT, Input, Packed
+from .clock import Clock, SystemClock
+from .context import current_log
+
+if TYPE_CHECKING:
+    from .definitions import Authored
+
+__all__ = ["OpenLog", "default_uri", "nearest_log", "open"]
+
+
+class OpenLog(Histories):
+    """
+    A log opened with its plugins: what `open` returns.
+
+    Entered by ``with``, it takes the runs of the flows and tasks inside. It can be read at any time while
+    it is open, and from any thread.
+    """
+
+    def __init__(self, hooks: Hooks, uri: str, clock: Clock) -> None:
+        super().__init__(hooks.open_log(uri), hooks)
+        self.clock = clock
+        self._definitions: dict[Authored, tuple[Definition, Attending, dict[str, Any]]] = {}
+        self._turns: dict[bytes, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._tokens: list[Token[OpenLog | None]] = []
+        self.closed = False
+
+    @property
+    def uri(self) -> str:
+        """The address of the store."""
+        return self.log.uri
+
+    # --- for the engine
+
+    def define(self, authored: Authored) -> Definition:
+        """The definition of a flow or task under the plugins of this log; made once."""
+        return self._known(authored)[0]
+
+    def attending(self, definition: Definition) -> Attending:
+        """Who of the plugins speaks to this definition."""
+        return self._known(definition.owner)[1]
+
+    def recorded_options(self, definition: Definition) -> dict[str, Any]:
+        """The options that were set to other than their default, as far as they are plain values."""
+        return self._known(definition.owner)[2]
+
+    def _known(self, authored: Authored) -> tuple[Definition, Attending, dict[str, Any]]:
+        known = self._definitions.get(authored)
+        if known is None:
+            definition = authored.define(self.hooks.options(authored.kind))
+            plain = {
+                name: value if isinstance(value, str | int | float) else [*value]
+                for name, value in authored.given.items()
+                if name not in {"name", "description", "version", "tags", "idempotency_key"} and _is_plain(value)
+            }
+            known = self._definitions[authored] = (definition, self.hooks.awake(definition), plain)
+        return known
+
+    def turn(self, run: bytes) -> threading.Lock:
+        """The lock that callers of this process hold while they carry out the root run with this id."""
+        with self._lock:
+            return self._turns.setdefault(run, threading.Lock())
+
+    # --- lifetime
+
+    def flush(self) -> None:
+        """Wait until everything that was recorded so far is durable."""
+        self.log.flush()
+
+    def close(self) -> None:
+        """Commit what is queued and let go of the store. A second call does nothing."""
+        self.closed = True
+        self.log.close()
+
+    def __enter__(self) -> Self:
+        self._tokens.append(current_log.set(self))
+        with _entering:
+            _entered.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _entering:
+            _entered.remove(self)
+        current_log.reset(self._tokens.pop())
+        if not self._tokens:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<OpenLog {self.uri}{' closed' if self.closed else ''}>"
+
+
+_entered: list[OpenLog] = []
+_entering = threading.Lock()
+_default: OpenLog | None = None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, str | int | float) for item in value)  # type: ignore[reportUnknownVariableType]
+    return isinstance(value, str | int | float)
+
+
+def open(
+    uri: str | None = None,
+    *,
+    plugins: Iterable[Any] = (),
+    disabled: Iterable[str] = (),
+    entry_points: bool = True,
+    clock: Clock | None = None,
+) -> OpenLog:
+    """
+    Open a log with its plugins.
+
+    Args:
+        uri: ``lmdb:PATH`` or ``memory:``; a bare path means ``lmdb:``. Left out: ``PLUPERFECT_STORE``, else the
+            folder ``runs`` in ``PLUPERFECT_HOME``, else in the user's data folder.
+        plugins: Modules or objects with hook implementations. They are asked before the built-in ones.
+        disabled: Names of plugins to leave out.
+        entry_points: Whether to load the plugins that installed distributions announce.
+        clock: Where the time comes from; a test gives a `pluperfect.testing.FakeClock`.
+
+    Raises:
+        UnknownStore: No plugin opens such an address.
+        NotAStore, StoreDamaged, StoreUnwritable: The path cannot be opened as a store; it is left as it is.
+        PluginError: A plugin does not fit the contract.
+    """
+    hooks = Hooks(plugins, disabled=disabled, entry_points=entry_points)
+    return OpenLog(hooks, _address(uri), clock or SystemClock())
+
+
+def _address(uri: str | None) -> str:
+    if uri is None:
+        return default_uri()
+    text = os.fspath(uri)
+    scheme, colon, _ = text.partition(":")
+    # A bare path is convenient; one letter before the colon is a drive, not a scheme.
+    return text if colon and len(scheme) > 1 else f"lmdb:{text}"
+
+
+def default_uri() -> str:
+    """The address of the default log."""
+    store = os.environ.get("PLUPERFECT_STORE")
+    if store:
+        return _address(store)
+    home = os.environ.get("PLUPERFECT_HOME")
+    if not home:
+        from platformdirs import user_data_dir
+
+        home = user_data_dir("pluperfect", appauthor=False)
+    return f"lmdb:{os.path.join(home, 'runs')}"  # noqa: PTH118 - pathlib is not loaded for this
+
+
+def nearest_log() -> OpenLog:
+    """The log that a run begun here is recorded in."""
+    here = current_log.get()
+    if here is not None and not here.closed:
+        return here
+    with _entering:
+        # A thread that the host has started inherits no context: the log entered last is meant.
+        if _entered:
+            return _entered[-1]
+        return _opened_default()
+
+
+def _opened_default() -> OpenLog:
+    global _default
+    uri = default_uri()
+    if _default is not None and (_default.closed or _default.uri != uri):
+        _default.close()
+        _default = None
+    if _default is None:
+        _default = open()
+        atexit.register(_default.close)
+    return _default
+
+
+def describe_call(name: str, inputs: tuple[Input, ...]) -> str:
+    """A call as people write it, from its recorded inputs."""
+    from ..states import PLAIN
+
+    def shown(given: Input) -> str:
+        packed = given.value
+        if isinstance(packed, Packed) and packed.code == PLAIN:
+            import msgspec
+
+            text = repr(msgspec.msgpack.decode(packed.data))
+            return text if len(text) <= 60 else f"{text[:57]}..."
+        if isinstance(packed, Packed) and packed.code == ABSENT:
+            return "<not recorded>"
+        return f"<{given.digest.hex()[:8]}>" if given.digest else "<unknown>"
+
+    return f"{name}({', '.join(f'{given.name}={shown(given)}' for given in inputs)})"

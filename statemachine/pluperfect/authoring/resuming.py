@@ -1,0 +1,107 @@
+"""Going on with a recorded run from outside of the program that began it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import PluperfectError
+from ..histories import RecordedRun
+from ..states import ABSENT, usable
+from .definitions import SCRIPT
+from .flows import Flow
+from .logs import OpenLog
+
+__all__ = ["find_flow", "resume"]
+
+
+def resume(log: OpenLog, run_id: str) -> RecordedRun:
+    """
+    Go on with a root flow run that has not ended, in this process; a run that has ended is left as it is.
+
+    Raises:
+        UnknownRun: There is no such run.
+        PluperfectError: It is no root flow run, its function is not found, or a parameter is not on record.
+    """
+    recorded = log.run(run_id)
+    run = recorded.folded
+    spec = run.birth
+    if spec.kind != "flow" or spec.parent is not None:
+        above = f" It belongs to {recorded.parent!r}: resume that one." if recorded.parent is not None else ""
+        raise PluperfectError(f"{recorded!r} is no flow that was called from outside, so it cannot be resumed by itself.{above}")
+    if run.final:
+        return recorded
+    flow = find_flow(spec.entry, spec.name)
+    parameters: dict[str, Any] = {}
+    for given in spec.inputs:
+        if not usable(given.value):
+            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
+            raise PluperfectError(
+                f"{recorded!r} cannot be resumed from here: its parameter {given.name!r} is not on record ({why})."
+                " Call the flow again in the program that has the value, with the same idempotency_key."
+            )
+        parameters[given.name] = log.unpack(given.value)
+    options: dict[str, Any] = {} if spec.idempotency_key is None else {"idempotency_key": spec.idempotency_key}
+    chosen = flow.with_options(**options)
+    try:
+        outcome = chosen.resume(run.id, parameters)
+        if chosen.is_async:
+            import asyncio
+
+            asyncio.run(outcome)
+    except PluperfectError:
+        if not recorded.folded.final:
+            raise
+    except Exception:  # the run has failed, and its record says how
+        if not recorded.folded.final:
+            raise
+    return recorded
+
+
+def find_flow(entry: str, name: str) -> Flow[..., Any]:
+    """
+    Import the flow that a record names by ``module:qualname`` or ``file.py:qualname``.
+
+    Raises:
+        PluperfectError: It is not there, or is no flow.
+    """
+    place, _, qualname = entry.rpartition(":")
+    if not place or "<locals>" in qualname:
+        raise PluperfectError(
+            f"Flow {name!r} was defined inside of a function or a shell ({entry or 'no place recorded'}), so it cannot be"
+            " imported. Call it again in its own program, with the same idempotency_key."
+        )
+    try:
+        found: Any = _module(place)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, OSError, AttributeError) as error:
+        raise PluperfectError(
+            f"Flow {name!r} was recorded as {entry}, which cannot be imported: {error}. Run this where the program is"
+            " importable, for instance in its folder."
+        ) from error
+    if not isinstance(found, Flow):
+        raise PluperfectError(f"{entry} is a {type(found).__name__}, not the flow {name!r} that the record names.")
+    return found  # type: ignore[reportUnknownVariableType]
+
+
+def _module(place: str) -> Any:
+    if not place.endswith(".py"):
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        return importlib.import_module(place)
+    # A script: loaded under a name of its own, so that its `if __name__ == "__main__":` does not run.
+    name = f"{SCRIPT}{Path(place).stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no module can be loaded from {place}")
+    sys.path.insert(0, str(Path(place).parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

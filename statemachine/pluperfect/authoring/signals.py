@@ -1,0 +1,39 @@
+"""What user code raises to speak to the engine, and what the engine raises to stop user code."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["LOOP", "NO_PAYLOAD", "FlowStopped"]
+
+NO_PAYLOAD: Final[Any] = object()
+
+
+class LOOP(BaseException):
+    """
+    End this iteration of a task and begin the next.
+
+    It is no ``Exception``, so that ``except Exception`` in the task lets it pass.
+
+    Args:
+        message: What happened, for the record.
+        result: The payload: the next iteration finds it as ``pluperfect.runtime.task_run.loop_result``. It is
+            recorded and decoded anew for each attempt. Left out, the next iteration has no payload.
+        loop_count: The number of the iteration that ends here; by default they are counted.
+    """
+
+    def __init__(self, message: str | None = None, result: Any = NO_PAYLOAD, loop_count: int | None = None) -> None:
+        super().__init__(message or "")
+        self.message = message or ""
+        self.result = result
+        if loop_count is not None and (not isinstance(loop_count, int) or loop_count < 1):
+            raise ValueError(f"loop_count must be a whole number from 1, not {loop_count!r}.")
+        self.loop_count = loop_count
+
+
+class FlowStopped(BaseException):
+    """The flow's time is up, or its end was recorded elsewhere: its body is stopped at a call into the engine."""
+
+    def __init__(self, frame: Any) -> None:
+        super().__init__("this run has ended; its body goes no further")
+        self.frame = frame

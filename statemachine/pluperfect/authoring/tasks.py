@@ -1,0 +1,217 @@
+"""Tasks: the steps of a flow, each a run of its own in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from ..errors import MappingLengthMismatch, MappingMissingIterable
+from ..states import State
+from . import engine
+from .context import current_frame
+from .definitions import NOT_GIVEN, Authored
+from .futures import Future, FutureList, unmapped
+
+if TYPE_CHECKING:
+    from ..cache_policies import CachePolicy
+
+__all__ = ["Task", "exponential_backoff", "task"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+
+Delays = float | Iterable[float] | Callable[[int], Iterable[float] | float] | None
+Level = Literal["effect", "result", "lazy"]
+
+
+class Task(Authored, Generic[P, R]):
+    """
+    A function whose calls are recorded, retried, cached and timed.
+
+    Called inside of a flow or another task, a call is a run under that one; outside, a run of its own. The
+    value is returned and the original exception raised, as if there were no task.
+    """
+
+    kind = "task"
+
+    def __init__(self, fn: Callable[P, R], **options: Any) -> None:
+        super().__init__(fn, options)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return_state = bool(kwargs.pop("return_state", False))
+        make = engine.call_async if self.is_async else engine.call
+        return cast(R, make(self, args, kwargs, return_state=return_state))
+
+    @overload
+    def submit(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Begin the call in the flow's runner and go on; with ``return_state=True``, wait for its state.
+
+        Raises:
+            MissingContextError: No flow runs here.
+        """
+        return_state = kwargs.pop("return_state", False)
+        future = engine.submit(self, args, kwargs)
+        if return_state:
+            future.wait()
+            return future.state
+        return future
+
+    @overload
+    def map(self: Task[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> FutureList[T]: ...
+    @overload
+    def map(self, *args: Any, **kwargs: Any) -> FutureList[R]: ...
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        Submit one call for each item of the iterables, which go side by side.
+
+        An argument in ``unmapped(...)``, a string, bytes, and whatever cannot be iterated over is the same
+        for every call. A future is waited for and its result iterated over.
+
+        Raises:
+            MappingLengthMismatch: The iterables have different lengths.
+            MappingMissingIterable: There is nothing to iterate over.
+            MissingContextError: No flow runs here.
+        """
+        return_state = kwargs.pop("return_state", False)
+        columns = {place: _column(value) for place, value in [*enumerate(args), *kwargs.items()]}
+        mapped = {place: column for place, column in columns.items() if column is not None}
+        if not mapped:
+            raise MappingMissingIterable(
+                f"{self.name}.map() was given nothing to iterate over. Give at least one list, or call it directly."
+            )
+        lengths = {place: len(column) for place, column in mapped.items()}
+        if len(set(lengths.values())) > 1:
+            named = ", ".join(f"{self._parameter(place)}: {length}" for place, length in lengths.items())
+            raise MappingLengthMismatch(f"{self.name}.map() was given iterables of different lengths: {named}.")
+        parent = current_frame.get()
+        count = next(iter(lengths.values()))
+        numbered = parent.place(self.key, self.name, count) if parent is not None else None
+        plain = {place: value.value if isinstance(value, unmapped) else value for place, value in [*enumerate(args), *kwargs.items()]}  # type: ignore[reportUnknownMemberType]
+        futures: FutureList[Any] = FutureList()
+        for i in range(count):
+            given = {place: mapped[place][i] if place in mapped else value for place, value in plain.items()}
+            at = None if numbered is None else (numbered[0], numbered[1] + i)
+            positional = tuple(given[place] for place in range(len(args)))
+            futures.append(engine.submit(self, positional, {k: given[k] for k in kwargs}, place=at, map_index=i))
+        if return_state:
+            futures.wait()
+            return [future.state for future in futures]
+        return futures
+
+    def _parameter(self, place: int | str) -> str:
+        names = list(self.binder.signature.parameters)
+        return names[place] if isinstance(place, int) and place < len(names) else str(place)
+
+    def with_options(self, **options: Any) -> Task[P, R]:
+        """A copy with other options: whatever is passed counts, also 0, None and the empty string."""
+        return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))
+
+    @overload
+    def __get__(self, obj: None, owner: type) -> Task[P, R]: ...
+    @overload
+    def __get__(self: Task[Concatenate[S, Q], R], obj: S, owner: type | None = None) -> Task[Q, R]: ...
+    def __get__(self, obj: Any, owner: type | None = None) -> Any:
+        """As a method: bound to its object, which is the first argument of the call."""
+        return self if obj is None else _Bound(self, obj)
+
+
+class _Bound:
+    """A task taken from an object: its calls have that object as their first argument."""
+
+    __slots__ = ("obj", "task")
+
+    def __init__(self, task: Task[Any, Any], obj: Any) -> None:
+        self.task, self.obj = task, obj
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.task(self.obj, *args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        return self.task.submit(self.obj, *args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        return self.task.map(unmapped(self.obj), *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+def _column(value: Any) -> list[Any] | None:
+    """The items of a mapped argument; None where it is one value for every call."""
+    if isinstance(value, Future):
+        return _column(cast("Future[Any]", value).result())
+    if isinstance(value, FutureList):
+        return list(cast("FutureList[Any]", value))
+    if isinstance(value, State):
+        return _column(value.result())
+    if isinstance(value, unmapped | str | bytes | bytearray) or hasattr(value, "read"):  # type: ignore[reportUnknownArgumentType]
+        return None
+    if isinstance(value, Mapping):
+        return list(cast("Mapping[Any, Any]", value))
+    return list(cast("Iterable[Any]", value)) if isinstance(value, Iterable) else None
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    version: str | None = None,
+    tags: Iterable[str] = ...,
+    task_run_name: str | Callable[..., str] | None = None,
+    retries: int = ...,
+    retry_delay_seconds: Delays = ...,
+    retry_jitter_factor: float | None = ...,
+    retry_condition_fn: Callable[..., Any] | None = None,
+    timeout_seconds: float | None = None,
+    cache_policy: CachePolicy | None = None,
+    cache_key_fn: Callable[..., str | None] | None = None,
+    cache_expiration: timedelta | float | None = None,
+    refresh_cache: bool | None = None,
+    persist_result: bool | None = None,
+    log_prints: bool | None = None,
+    on_running: Iterable[Callable[..., Any]] | None = None,
+    on_completion: Iterable[Callable[..., Any]] | None = None,
+    on_failure: Iterable[Callable[..., Any]] | None = None,
+    on_interrupt: Literal["retry", "fail"] | Callable[..., Any] = "retry",
+    durability: Level | None = None,
+    **plugin_options: Any,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """
+    Make a task of a function, bare or with options.
+
+    The options of the engine: ``name description version tags task_run_name timeout_seconds on_interrupt
+    durability``. Plugins add theirs: retries, caching, callbacks, prints and results those of the signature,
+    third-party plugins any other.
+
+    Raises:
+        TypeError, ValueError: An option is unknown, or its value is not possible.
+    """
+    options = {name: value for name, value in options.items() if value is not NOT_GIVEN}
+    if fn is not None:
+        return Task(fn, **options)
+    return lambda function: Task(function, **options)  # type: ignore[reportUnknownLambdaType]
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """
+    Delays that double: ``backoff_factor`` seconds, then twice that, and so on, for at most 50 retries.
+
+    Give it as ``retry_delay_seconds``.
+    """
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2.0**k for k in range(min(retries, 50))]
+
+    return delays

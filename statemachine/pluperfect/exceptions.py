@@ -1,0 +1,4 @@
+"""Prefect's place for errors."""
+
+from .errors import *  # noqa: F403 - this is `pluperfect.errors` under the name that Prefect's users know
+from .errors import __all__ as __all__

@@ -1,0 +1,312 @@
+"""
+Reading: runs as the log has them.
+
+Nothing here appends. What is shown is folded from the records each time it is asked for, and reading a
+history never runs code from it: only ``result()`` decodes values, and says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from .errors import UnknownRun
+from .hooks import Hooks, Log
+from .records import decode, open_record
+from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
+from .transitions import Entry, Run, Transition, fold
+
+__all__ = ["Histories", "RecordedRun", "Seen", "id_text", "short_id"]
+
+_CODES: Final = {kind.kind.lower(): kind.code for kind in KINDS}
+
+
+def id_text(run: bytes) -> str:
+    """A run's id as people write it: 32 hexadecimal digits in the groups of a UUID."""
+    text = run.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def short_id(run: bytes) -> str:
+    """The last eight digits: ids of one tree begin alike and end differently."""
+    return run.hex()[-8:]
+
+
+class Seen(Struct, frozen=True):
+    """
+    One entry of the whole log, as `Histories.follow` yields it.
+
+    Attributes:
+        position: Its place in the log; hand the last one in again to go on from there.
+        run: The id of its run.
+        entry: The transition or ruling; None where a later release wrote something unknown.
+    """
+
+    position: int
+    run: str
+    entry: Entry | None
+
+
+class RecordedRun:
+    """One run, read from its log. It shows what was committed when it was asked."""
+
+    def __init__(self, histories: Histories, run: bytes) -> None:
+        self.histories, self._run = histories, run
+
+    @property
+    def id(self) -> str:
+        """The id, as text."""
+        return id_text(self._run)
+
+    @property
+    def history(self) -> tuple[Entry, ...]:
+        """All entries, oldest first: every transition, and every ruling that refused or delayed one."""
+        return tuple(entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """The transitions alone."""
+        return tuple(entry for entry in self.history if isinstance(entry, Transition))
+
+    def at(self, seq: int) -> Run:
+        """
+        The run as it was after entry ``seq`` (0: before its birth).
+
+        Raises:
+            IndexError: The run has no such entry.
+        """
+        history = self.history
+        if not 0 <= seq <= len(history):
+            raise IndexError(f"Run {self.id} has {len(history)} entries; at({seq}) is not among 0 to {len(history)}.")
+        return self._read(fold(self._run, history[:seq]))
+
+    @property
+    def folded(self) -> Run:
+        """The run as it is now."""
+        return self._read(fold(self._run, self.history))
+
+    def _read(self, run: Run) -> Run:
+        if run.state is not None:
+            self.histories.make_readable(run.state)
+        return run
+
+    @property
+    def state(self) -> State:
+        """The current state. Its ``result()`` decodes what is recorded."""
+        state = self.folded.state
+        assert state is not None
+        return state
+
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """
+        The recorded result, decoded; or the recorded exception, raised.
+
+        Raises:
+            UnfinishedRun: The run has not ended.
+            MissingResult: It completed, but its result is not on record.
+        """
+        return self.state.result(raise_on_failure)
+
+    @property
+    def kind(self) -> str:
+        """``"flow"`` or ``"task"``."""
+        return self.folded.birth.kind
+
+    @property
+    def name(self) -> str:
+        """The run's own name."""
+        return self.folded.birth.run_name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The recorded inputs by name, decoded; what is too large to be recorded is left out."""
+        return {i.name: self.histories.unpack(i.value) for i in self.folded.birth.inputs if usable(i.value)}
+
+    @property
+    def parent(self) -> RecordedRun | None:
+        """The run that called this one."""
+        parent = self.folded.birth.parent
+        return None if parent is None else RecordedRun(self.histories, parent)
+
+    @property
+    def children(self) -> list[RecordedRun]:
+        """The runs that this one called, in call order; after a retry, those of every attempt."""
+        return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordedRun) and other._run == self._run
+
+    def __hash__(self) -> int:
+        return hash(self._run)
+
+    def __repr__(self) -> str:
+        run = self.folded
+        spec, state = run.birth, run.state
+        assert state is not None
+        words = [f"<Run {spec.name}/{spec.run_name} {getattr(state, 'name', state.kind)}"]
+        words.append(f"{max(run.updated - run.born, 0.0):.1f}s")
+        children = len(self.histories.log.children(self._run))
+        if children:
+            words.append(f"{children} child{'ren' if children > 1 else ''}")
+        if run.spent:
+            words.append(f"{run.spent} retr{'ies' if run.spent > 1 else 'y'}")
+        if run.loop_count > 1:
+            words.append(f"iteration {run.loop_count}")
+        return " ".join(words) + f" {short_id(self._run)}>"
+
+
+class Histories:
+    """A log with the plugins that can decode what stands in it: the reading half of an opened log."""
+
+    def __init__(self, log: Log, hooks: Hooks) -> None:
+        self.log, self.hooks = log, hooks
+
+    def runs(
+        self,
+        *,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        roots: bool = False,
+        limit: int | None = None,
+    ) -> list[RecordedRun]:
+        """
+        The runs that match all that is given, the youngest first.
+
+        Args:
+            state: A kind, as its class or its name: ``Completed`` or ``"completed"``.
+            name: The name of the flow or task.
+            tag: A tag that the run has.
+            roots: Leave out the runs that another run called.
+            limit: At most so many.
+
+        Raises:
+            ValueError: There is no such state.
+        """
+        code = None
+        if state is not None:
+            word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
+            if word not in _CODES:
+                near = difflib.get_close_matches(word, _CODES, 1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
+            code = _CODES[word]
+        self.log.flush()
+        found = self.log.find(state=code, name=name, tag=tag, roots=roots)
+        return [RecordedRun(self, run) for run in islice(found, limit)]
+
+    def run(self, run_id: str) -> RecordedRun:
+        """
+        One run by its id, the beginning or the end of it, or its run name.
+
+        Raises:
+            UnknownRun: No run has it, or several have; the message names close ones.
+        """
+        self.log.flush()
+        wanted = str(run_id).replace("-", "").lower()
+        digits = bool(wanted) and not set(wanted) - set("0123456789abcdef")
+        if digits and len(wanted) == 32:
+            exact = bytes.fromhex(wanted)
+            if self.log.head(exact) is not None:
+                return RecordedRun(self, exact)
+        found: list[bytes] = []
+        if digits and len(wanted) >= 4:
+            even = wanted[: len(wanted) // 2 * 2]
+            found = [run for run in self.log.matching(bytes.fromhex(even), 1000) if run.hex().startswith(wanted)]
+        if not found:
+            # The end of an id, or a run name: a look at the roots' trees, the youngest first.
+            for run in islice(self.log.find(), 100_000):
+                if digits and len(wanted) >= 4 and run.hex().endswith(wanted):
+                    found.append(run)
+                elif not digits and self._run_name(run) == run_id:
+                    found = [run]
+                    break
+        if len(found) == 1:
+            return RecordedRun(self, found[0])
+        if found:
+            some = ", ".join(id_text(run) for run in found[:4])
+            raise UnknownRun(f"{len(found)} runs match {run_id!r}: {some}{' ...' if len(found) > 4 else ''}. Give more digits.")
+        names = {self._run_name(run): run for run in islice(self.log.find(roots=True), 200)}
+        near = difflib.get_close_matches(str(run_id), names, 3)
+        hint = f" Close: {', '.join(near)}." if near else " `pluperfect runs` lists them."
+        raise UnknownRun(f"There is no run {run_id!r} in {self.log.uri}.{hint}")
+
+    def _run_name(self, run: bytes) -> str:
+        entry = decode(self.log.records(run, 0, 1)[0])
+        spec = getattr(getattr(entry, "to", None), "spec", None)
+        return spec.run_name if spec is not None else ""
+
+    def follow(self, after: int = 0, *, timeout: float | None = None) -> Iterator[Seen]:
+        """
+        Yield every entry of the log after a position, in commit order: first what is there, then what comes.
+
+        Args:
+            after: A position; 0 begins at the first entry.
+            timeout: End when nothing has come for so many seconds; None waits for ever.
+        """
+        while True:
+            batch = self.log.feed(after)
+            for position, data in batch:
+                after = position
+                yield Seen(position, id_text(open_record(data).run), decode(data))
+            if not batch and not self.log.await_position(after, timeout):
+                return
+
+    def compare(self) -> list[str]:
+        """Fold the whole log and say where a view differs from it, one line each; empty where all agree."""
+        self.log.flush()
+        return self.log.compare()
+
+    def rebuild(self) -> int:
+        """Project every view again from the log. Returns the number of records read."""
+        self.log.flush()
+        return self.log.rebuild()
+
+    # --- decoding on demand
+
+    def unpack(self, packed: Any) -> Any:
+        """Decode a packed value; a reference to runs gives their states."""
+        if packed.code != RESULT:
+            return self.hooks.unpack(packed)
+        cited = msgspec.msgpack.decode(packed.data)
+        if isinstance(cited, bytes):
+            return self.load(cited).state
+        return [self.load(run).state for run in cited]
+
+    def make_readable(self, state: State) -> None:
+        """Let a recorded state decode its data when it is asked for its result."""
+        if isinstance(state, Cached) and state.data is None and state.source is not None:
+            state.cite(self.recorded_data(*state.source))
+        state.read_with(self.unpack)
+
+    def recorded_data(self, run: bytes, seq: int) -> Any:
+        """The packed result that a run recorded at ``seq``; None where there is none."""
+        records = self.log.records(run, seq - 1, seq)
+        entry = decode(records[0]) if records else None
+        state = None if entry is None else entry.to
+        data = getattr(state, "data", None)
+        if data is None and isinstance(state, Cached) and state.source is not None and state.source != (run, seq):
+            return self.recorded_data(*state.source)
+        return data
+
+    def load(self, run: bytes) -> Run:
+        """Fold a run from its log; a run without records has ``seq`` 0."""
+        folded = fold(run, (entry for entry in map(decode, self.log.records(run)) if entry is not None))
+        if folded.state is not None:
+            self.make_readable(folded.state)
+        return folded
+
+    def describe(self, packed: Any) -> str:
+        """What a packed value is, without running anything that stands in it."""
+        if packed is None:
+            return "not recorded"
+        if packed.code == PLAIN:
+            return repr(self.hooks.unpack(packed))
+        if packed.code == ABSENT:
+            return f"not recorded: {packed.data.decode(errors='replace')}"
+        return f"<{codec_of(packed)}, {len(packed.data)} bytes>"

@@ -1,0 +1,42 @@
+"""For the tests of people who use this library: a clock that never makes anyone wait."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["FakeClock"]
+
+
+class FakeClock:
+    """
+    A clock that stands still until somebody sleeps, and then moves to the end of the sleep at once.
+
+    Args:
+        start: UTC seconds since the epoch.
+    """
+
+    def __init__(self, start: float = 1_800_000_000.0) -> None:
+        self._now = start
+        self._lock = threading.Lock()
+        self.slept: list[float] = []
+        """The sleeps so far, in seconds, in order."""
+
+    def now(self) -> float:
+        """The time of this clock, UTC seconds since the epoch."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let this much time pass."""
+        with self._lock:
+            self._now = round(self._now + seconds, 6)
+
+    def sleep_until(self, due: float) -> None:
+        """Move to this time, if it lies ahead."""
+        with self._lock:
+            if due > self._now:
+                self.slept.append(round(due - self._now, 6))
+                self._now = due
+
+    async def wait_until(self, due: float) -> None:
+        """The same for coroutines."""
+        self.sleep_until(due)
