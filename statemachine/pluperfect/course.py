@@ -87,15 +87,15 @@ def course(run: Run, *, intent: bool) -> Course:
                 run = yield from propose(run, Failed(cause="refused", message=_refusal(run)))
         elif isinstance(state, Retrying):
             yield Sleep(state.due)
-            run = yield from propose(run, Running(run.attempt + 1, run.loop_count))
+            run = yield from propose(run, Running(attempt=run.attempt + 1, loop_count=run.loop_count))
         elif isinstance(state, Looped):
-            run = yield from propose(run, Running(1, run.loop_count))
+            run = yield from propose(run, Running(loop_count=run.loop_count))
         else:
             assert isinstance(state, Pending), state
             if state.due is not None:
                 yield Sleep(state.due)
             obstacle: Failed | None = yield Resolve()
-            run = yield from propose(run, obstacle or Running(1, run.loop_count))
+            run = yield from propose(run, obstacle or Running(loop_count=run.loop_count))
         if run.ruling is not None:
             return run
     return run

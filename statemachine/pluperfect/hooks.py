@@ -346,9 +346,13 @@ class Specs:
         """Make the runner with this name, or None: not mine. Asked once for each flow run that submits."""
 
     @hookspec(firstresult=True)
-    def cache_key(self, run: Run, definition: Definition, arguments: Mapping[str, Any]) -> CacheKey | None:
+    def cache_key(
+        self, run: Run, definition: Definition, arguments: Mapping[str, Any], flow_inputs: Mapping[str, Any]
+    ) -> CacheKey | None:
         """
         Say under which key the result of this call is looked up and stored; None: it is not cached.
+
+        ``arguments`` are the call's by parameter, ``flow_inputs`` those of the nearest flow around it.
 
         Asked once, when the run leaves Pending, its arguments resolved. The engine looks the key up and
         puts the hit on the proposal. Pure but for callables of the user that it has to ask.

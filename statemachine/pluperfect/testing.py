@@ -1,10 +1,14 @@
-"""For the tests of people who use this library: a clock that never makes anyone wait."""
+"""For the tests of people who use this library: a clock that makes nobody wait, and words for what is on record."""
 
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
-__all__ = ["FakeClock"]
+if TYPE_CHECKING:
+    from .histories import RecordedRun
+
+__all__ = ["FakeClock", "kinds"]
 
 
 class FakeClock:
@@ -40,3 +44,8 @@ class FakeClock:
     async def wait_until(self, due: float) -> None:
         """The same for coroutines."""
         self.sleep_until(due)
+
+
+def kinds(run: RecordedRun) -> list[str]:
+    """The kinds of a run's transitions, in order: ``["Pending", "Running", "Completed"]``."""
+    return [transition.to.kind for transition in run.transitions]

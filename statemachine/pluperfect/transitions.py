@@ -331,7 +331,7 @@ def sentence(state: State) -> str:
     elif isinstance(state, Failed) and state.cause != "error":
         words.append(state.cause)
     error: Any = getattr(state, "error", None)
-    if error is not None and error.type not in state.message:
+    if error is not None and not (state.message and error.message in state.message):
         words.append(f"{error.type}({error.message!r})")
     if state.message:
         words.append(repr(state.message))

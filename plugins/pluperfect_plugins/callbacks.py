@@ -1,0 +1,83 @@
+"""Callbacks: functions of the user that are told when a run begins and ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, cast
+
+from pluperfect.hooks import Definition, Option, hookimpl
+from pluperfect.states import Cached, Completed, Failed, Running, State, TimedOut
+from pluperfect.transitions import Run, Transition
+
+__all__ = ["options", "recorded"]
+
+_log: Final = logging.getLogger("pluperfect.plugins")
+
+
+def _callables(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        listed: list[Any] = [value] if callable(value) else list(cast("Iterable[Any]", value)) if _listable(value) else [None]
+        for item in listed:
+            if not callable(item):
+                raise TypeError(f"{name} is a list of callables, each called with (flow or task, run, state); got {value!r}.")
+        return tuple(listed)
+
+    return check
+
+
+def _listable(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+_TASK: Final = ("on_running", "on_completion", "on_failure")
+_FLOW: Final = (*_TASK, "on_cancellation", "on_crashed")
+
+
+@hookimpl
+def options(kind: str) -> Sequence[Option]:
+    """The lists of callables; a single callable will do."""
+    names = _FLOW if kind == "flow" else _TASK
+    return [Option(name, None, f"called {name.replace('_', ' ')}", _callables(name), wakes=True) for name in names]
+
+
+def _moment(state: State) -> str:
+    """Which option speaks of this state; empty where none does."""
+    if isinstance(state, Running):
+        return "on_running"
+    if isinstance(state, Completed | Cached):
+        return "on_completion"
+    if isinstance(state, Failed):
+        return {"cancelled": "on_cancellation", "crashed": "on_crashed", "upstream": ""}.get(state.cause, "on_failure")
+    return "on_failure" if isinstance(state, TimedOut) else ""
+
+
+@hookimpl
+def recorded(run: Run, transition: Transition, definition: Definition) -> Any:
+    """Call them in order; what one raises is logged, and the next is called."""
+    told: Sequence[Callable[..., Any]] = definition.options.get(_moment(transition.to)) or ()
+    waiting: list[tuple[str, Any]] = []
+    for call in told:
+        name = getattr(call, "__name__", repr(call))
+        try:
+            answer = call(definition.owner, run, transition.to)
+        except Exception:
+            _complain(name, definition)
+            continue
+        if hasattr(answer, "__await__"):
+            waiting.append((name, answer))
+    return _await_all(waiting, definition) if waiting else None
+
+
+async def _await_all(waiting: list[tuple[str, Any]], definition: Definition) -> None:
+    for name, answer in waiting:
+        try:
+            await answer
+        except Exception:
+            _complain(name, definition)
+
+
+def _complain(name: str, definition: Definition) -> None:
+    _log.exception("the callback %s of %s raised; the run goes on", name, definition.name)

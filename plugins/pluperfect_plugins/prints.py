@@ -1,0 +1,95 @@
+"""Prints: what a flow or task prints goes to the log of its run."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from pluperfect.hooks import Definition, Option, hookimpl
+from pluperfect.transitions import Run
+
+__all__ = ["during", "options"]
+
+_voice: Final[ContextVar[tuple[logging.Logger, dict[str, str]] | None]] = ContextVar("pluperfect_prints", default=None)
+_lock: Final = threading.Lock()
+_users = 0
+_plain_print: Final = builtins.print
+
+
+def _flag(value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"log_prints is True, False or None (as the caller has it), not {value!r}.")
+    return value
+
+
+@hookimpl
+def options(kind: str) -> Sequence[Option]:
+    """``log_prints``; what a flow sets holds in everything that it calls, unless that says otherwise."""
+    return [Option("log_prints", None, "whether prints go to the log of the run", _flag, wakes=True)]
+
+
+@hookimpl
+def during(run: Run, definition: Definition) -> AbstractContextManager[Any] | None:
+    """Let prints of this context speak through the run's logger, or through none."""
+    wanted = definition.options["log_prints"]
+    return None if wanted is None else _speaking(run, wanted=wanted)
+
+
+@contextmanager
+def _speaking(run: Run, *, wanted: bool) -> Iterator[None]:
+    global _users
+    spec = run.birth
+    logger = logging.getLogger(f"pluperfect.{spec.kind}_runs")
+    extra = {"run_id": run.id.hex(), "run_name": spec.run_name}
+    token = _voice.set((logger, extra) if wanted else None)
+    with _lock:
+        _users += 1
+        builtins.print = _print
+    _give_a_console(logger)
+    try:
+        yield
+    finally:
+        _voice.reset(token)
+        with _lock:
+            _users -= 1
+            if _users == 0 and builtins.print is _print:
+                builtins.print = _plain_print
+
+
+def _print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+    """Python's print, but for contexts in which a run listens."""
+    voice = _voice.get()
+    if voice is None or file not in (None, sys.stdout):
+        _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
+        return
+    text = io.StringIO()
+    _plain_print(*values, sep=sep, end="", file=text)
+    voice[0].info("%s", text.getvalue(), extra=voice[1])
+
+
+class _Line(logging.Formatter):
+    """``HH:MM:SS.mmm | LEVEL   | Flow run 'x' - message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        kind = "Flow" if record.name.endswith("flow_runs") else "Task"
+        when = self.formatTime(record, "%H:%M:%S")
+        source = f"{kind} run {getattr(record, 'run_name', '')!r}"
+        return f"{when}.{int(record.msecs):03} | {record.levelname:<7} | {source} - {record.getMessage()}"
+
+
+def _give_a_console(logger: logging.Logger) -> None:
+    """Where the host has configured no logging, a print must still be seen: on standard error."""
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line())
+    handler.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

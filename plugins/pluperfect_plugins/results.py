@@ -1,0 +1,199 @@
+"""
+Results to bytes and back.
+
+Plain builtins go as msgpack, which gives back exactly what went in. Values with a type of their own go as
+msgpack beside a reference to that type, where a round trip is exact. All else is pickled, and marked so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import importlib
+import io
+import pickle
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from pluperfect.errors import UnpackableValue
+from pluperfect.hooks import Option, Unpacked, hookimpl
+from pluperfect.states import PICKLE, PLAIN, TYPED, Packed
+
+__all__ = ["options", "pack", "unpack"]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder().decode
+_SCALARS: Final = frozenset({type(None), bool, float, str, bytes})
+_WORDS: Final[dict[str, type]] = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "bytearray": bytearray,
+    "datetime": datetime.datetime,
+    "date": datetime.date,
+    "time": datetime.time,
+    "timedelta": datetime.timedelta,
+    "uuid": uuid.UUID,
+    "decimal": decimal.Decimal,
+}
+_BY_TYPE: Final = {kind: word for word, kind in _WORDS.items()}
+
+
+def _persist(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"persist_result is True, False or None, not {value!r}.")
+    return value
+
+
+@hookimpl
+def options(kind: str) -> Sequence[Option]:
+    """``persist_result``: with False the result is not recorded, and no cache or resume answers with it."""
+    return [Option("persist_result", None, "whether the result is recorded", _persist)]
+
+
+def faithful(value: Any) -> bool:
+    """Whether plain msgpack gives this value back with the same types throughout."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is int:
+        return -(1 << 63) <= value < 1 << 64
+    if kind is list:
+        return set(map(type, value)) <= _SCALARS or all(map(faithful, value))
+    if kind is dict:
+        keys = set(map(type, value))
+        return (keys <= {str, bytes} or (keys <= _KEYS and all(map(faithful, value)))) and all(map(faithful, value.values()))
+    return False
+
+
+_KEYS: Final = frozenset({str, bytes, int, float, bool, type(None)})
+
+
+@hookimpl
+def pack(value: Any) -> Packed:
+    """Encode a value with the first codec that gives it back exactly."""
+    try:
+        if faithful(value):
+            return Packed(PLAIN, _encode(value))
+        typed = _typed(value)
+    except RecursionError:
+        typed = None  # nested too deep for msgpack, or in itself
+    return typed if typed is not None else Packed(PICKLE, _pickled(value))
+
+
+@hookimpl
+def unpack(packed: Packed) -> Unpacked | None:
+    """Decode what `pack` made. A pickled value may run code of its own."""
+    if packed.code == PLAIN:
+        return Unpacked(_decode(packed.data))
+    if packed.code == TYPED:
+        reference, body = _decode(packed.data)
+        return Unpacked(msgspec.msgpack.decode(body, type=_referred(reference)))
+    if packed.code == PICKLE:
+        return Unpacked(pickle.loads(packed.data))  # noqa: S301 - what this process's own log holds; said in the docs
+    return None
+
+
+def _typed(value: Any) -> Packed | None:
+    kind = type(value)
+    reference = _BY_TYPE.get(kind) or _reference(kind, value)
+    if reference is None:
+        return None
+    try:
+        body = _encode(value)
+        back = msgspec.msgpack.decode(body, type=kind)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        return None
+    return Packed(TYPED, _encode([reference, body])) if _same(value, back) else None
+
+
+def _reference(kind: type, value: Any) -> str | None:
+    """``module:qualname`` of a class that msgpack can decode into and that can be imported."""
+    named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    if not (dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct) or named_tuple):
+        return None
+    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+        return None
+    reference = f"{kind.__module__}:{kind.__qualname__}"
+    try:
+        return reference if _referred(reference) is kind else None
+    except (ImportError, AttributeError):
+        return None
+
+
+def _referred(reference: str) -> type:
+    module, colon, qualname = reference.partition(":")
+    if not colon:
+        return _WORDS[reference]
+    found: Any = importlib.import_module(module)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal with the same types throughout."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in (list, tuple) or (isinstance(one, tuple) and hasattr(kind, "_fields")):
+        mine, theirs = cast("Sequence[Any]", one), cast("Sequence[Any]", other)
+        return len(mine) == len(theirs) and all(map(_same, mine, theirs))
+    if kind is dict:
+        return len(one) == len(other) and all(
+            _same(a, b) and _same(one[a], other[b]) for a, b in zip(one, other, strict=True)
+        )  # fmt: skip
+    if kind in (set, frozenset):
+        kinds = {type(item) for item in one}
+        return one == other and kinds == {type(item) for item in other} and kinds <= {str, bytes, int}
+    if dataclasses.is_dataclass(one):
+        shown = {field.name for field in dataclasses.fields(one)}
+        hidden = set(getattr(one, "__dict__", ())) - shown
+        return not hidden and all(_same(getattr(one, name), getattr(other, name)) for name in shown)
+    if isinstance(one, msgspec.Struct):
+        return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
+    if isinstance(one, datetime.datetime | datetime.time):
+        return repr(one) == repr(other)
+    return bool(one == other) and repr(one) == repr(other)
+
+
+def _pickled(value: Any) -> bytes:
+    try:
+        data = pickle.dumps(value, 5)
+        if b"__main__" not in data:
+            return data
+    except Exception:  # noqa: S110 - cloudpickle knows more, and if it does not, its error is told
+        pass
+    import cloudpickle
+
+    try:
+        return cloudpickle.dumps(value)
+    except Exception as error:
+        path, culprit = _culprit(value, "$", 0)
+        kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
+        raise UnpackableValue(f"{path} is a {kind} that cannot be encoded ({type(error).__name__}: {error})") from error
+
+
+def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
+    """The innermost part of a value that cannot be pickled, and where it stands."""
+    import cloudpickle
+
+    if depth > 20:
+        return path, value
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        parts = [(f"{path}[{key!r}]", item) for key, item in cast("dict[Any, Any]", value).items()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = [(f"{path}[{i}]", item) for i, item in enumerate(cast("list[Any]", value))]
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        parts = [(f"{path}.{name}", item) for name, item in vars(value).items()]
+    for where, part in parts:
+        try:
+            cloudpickle.dump(part, io.BytesIO())
+        except Exception:
+            return _culprit(part, where, depth + 1)
+    return path, value

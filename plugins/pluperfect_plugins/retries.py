@@ -1,0 +1,138 @@
+"""Retries: an attempt that failed becomes Retrying, while the budget of its iteration lasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, cast
+
+from pluperfect.hooks import Definition, Option, hookimpl
+from pluperfect.rules import Proposal, Verdict, draw
+from pluperfect.states import Failed, Retrying, Running, State, TimedOut
+from pluperfect.transitions import Run
+
+__all__ = ["jittered", "options", "review"]
+
+MOST: Final = 50
+"""Delays in a list at most."""
+
+_WORTH: Final = frozenset({"error", "returned"})
+"""The causes of Failed that another attempt may mend."""
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"retries is a whole number, not {value!r}.")
+    if value < 0:
+        raise ValueError(f"retries must be 0 or more, not {value!r}.")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"retry_delay_seconds is made of numbers of seconds, not {value!r}.")
+    if not value >= 0:
+        raise ValueError(f"retry_delay_seconds must be 0 or more, not {value!r}.")
+    return float(value)
+
+
+def _delay(value: Any) -> Any:
+    if value is None or callable(value):
+        return value
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        listed = [_seconds(item) for item in cast("Iterable[Any]", value)]
+        if len(listed) > MOST:
+            raise ValueError(f"retry_delay_seconds lists {len(listed)} delays; {MOST} are the most. The last one repeats.")
+        return tuple(listed)
+    return _seconds(value)
+
+
+def _factor(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"retry_jitter_factor is a number or None, not {value!r}.")
+    if not value >= 0:
+        raise ValueError(f"retry_jitter_factor must be 0 or more, not {value!r}.")
+    return float(value)
+
+
+def _condition(value: Any) -> Callable[..., Any] | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"retry_condition_fn is called with (task, task_run, state); {value!r} is not callable.")
+    return value
+
+
+@hookimpl
+def options(kind: str) -> Sequence[Option]:
+    """The options of retrying; for flows and tasks alike."""
+    return [
+        Option("retries", 0, "attempts after the first", _count, wakes=True),
+        Option("retry_delay_seconds", None, "a number, a list, or a callable that is given the retries", _delay),
+        Option("retry_jitter_factor", None, "how far a delay may be stretched", _factor),
+        Option("retry_condition_fn", None, "asked with (task, task_run, state) whether to retry", _condition),
+    ]
+
+
+_asked: Final[dict[tuple[int, int], tuple[Any, Any]]] = {}
+
+
+def delays(given: Any, retries: int) -> Any:
+    """The delays as a number or a list: a callable is asked once for each number of retries."""
+    if not callable(given):
+        return given
+    known = _asked.get((id(given), retries))
+    if known is None or known[0] is not given:
+        known = _asked[id(given), retries] = (given, _delay(given(retries)))
+    return known[1]
+
+
+def base_delay(given: Any, retries: int, spent: int) -> float:
+    """The delay before retry number ``spent + 1``, in seconds; the last of a list repeats."""
+    found = delays(given, retries)
+    if not found:
+        return 0.0
+    return float(found) if not isinstance(found, tuple) else float(cast("tuple[float, ...]", found)[min(spent, len(found) - 1)])  # type: ignore[reportUnknownArgumentType]
+
+
+def jittered(base: float, factor: float, chance: float) -> float:
+    """
+    A delay of mean ``base``: exponentially distributed, kept in ``[base * log2(2**k / (2**k - 1)), base * k]``.
+
+    Args:
+        base: In seconds.
+        factor: k is 1 + factor: half of the delays lie on either side of the mean.
+        chance: In [0, 1), from `pluperfect.rules.draw`: the same attempt always waits as long.
+    """
+    k = 1.0 + factor
+    least = base * math.log2(2.0**k / (2.0**k - 1.0))
+    return min(max(-base * math.log1p(-chance), least), base * k)
+
+
+@hookimpl
+def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdict | None:
+    """Running -> Failed or TimedOut becomes Retrying, if there is budget and the condition does not object."""
+    state: State = proposal.to
+    if not isinstance(state, Failed | TimedOut) or not isinstance(run.state, Running):
+        return None
+    chosen = run.birth.options if definition is None else definition.options
+    retries = int(chosen.get("retries") or 0)
+    if run.spent >= retries or (isinstance(state, Failed) and state.cause not in _WORTH):
+        return None
+    if chosen.get("retry_condition_fn") is not None or (definition is None and proposal.facts.answers):
+        answers = proposal.facts.answers or {}
+        if "retry_condition_fn" not in answers:
+            return Verdict(ask="retry_condition_fn")
+        if answers["retry_condition_fn"] is not True:
+            return None
+    base = base_delay(chosen.get("retry_delay_seconds"), retries, run.spent)
+    factor, chance = chosen.get("retry_jitter_factor"), None
+    delay = base
+    if factor and base:
+        chance = draw(run)
+        delay = jittered(base, factor, chance)
+    cause = "timeout" if isinstance(state, TimedOut) else state.cause
+    waiting = Retrying(
+        message=state.message, cause=cause, due=proposal.at + delay, delay=base, draw=chance, error=state.error
+    )  # fmt: skip
+    return Verdict(to=waiting, why=f"retry {run.spent + 1} of {retries}")
