@@ -19,7 +19,7 @@ from .errors import StoreDamaged
 from .states import StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
 
-__all__ = ["GENESIS", "Record", "body_of", "decode", "encode", "entry_of", "leaf", "open_record", "seal"]
+__all__ = ["GENESIS", "Record", "body_of", "check_body", "decode", "encode", "entry_of", "leaf", "open_record", "seal"]
 
 GENESIS: Final = bytes(32)
 """The ``prev`` of a run's first record."""
@@ -84,6 +84,19 @@ def body_of(entry: Entry) -> tuple[str, bytes]:
         return "transition", _encode(wire)
     assert type(entry) is Ruling
     return "ruling", _encode(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts))
+
+
+def check_body(kind: str, body: bytes) -> None:
+    """
+    Make sure that an encoded body can be read again: encoding looks at no field types, decoding does.
+
+    Raises:
+        ValueError: A field holds what its state does not allow.
+    """
+    try:
+        _bodies[kind, 1](body)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"this {kind} could be written, but never read again: {error}") from error
 
 
 def seal(run: bytes, entry: Entry, kind: str, body: bytes, prev: bytes, epoch: int) -> bytes:

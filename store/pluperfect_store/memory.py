@@ -1,0 +1,196 @@
+"""
+A log in memory: the reference that every other store has to agree with, and the one for tests.
+
+Its address is ``memory:``, with nothing behind the colon: each opening is a log of its own, which is gone when
+its process ends, so that a name would promise what it does not hold.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from pluperfect.errors import StoreClosed, UnknownStore
+from pluperfect.hooks import Log, Part, hookimpl
+
+from .layout import TABLES, VIEWS
+from .ledger import Batch, Changes, end_of, prepare, projected
+from .reading import Reading
+
+__all__ = ["MemoryLog", "open_log"]
+
+
+@hookimpl
+def open_log(uri: str) -> Log | None:
+    """
+    Open a fresh log in memory for ``memory:``.
+
+    Raises:
+        UnknownStore: Something stands behind the colon.
+    """
+    scheme, colon, rest = uri.partition(":")
+    if scheme != "memory" or not colon:
+        return None
+    if rest:
+        raise UnknownStore(f"{uri!r}: a log in memory has no name; each opening is a log of its own. Write 'memory:'.")
+    return MemoryLog()
+
+
+class _Table:
+    """Rows in the order of their keys. Most keys arrive in that order."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.values: dict[bytes, bytes] = {}
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if key not in self.values:
+            if not self.keys or key > self.keys[-1]:
+                self.keys.append(key)
+            else:
+                self.keys.insert(bisect_left(self.keys, key), key)
+        self.values[key] = value
+
+    def delete(self, key: bytes) -> None:
+        del self.values[key]
+        del self.keys[bisect_left(self.keys, key)]
+
+
+class _Tables:
+    """All tables, as `Rows`. Whoever uses them holds the log's lock."""
+
+    def __init__(self) -> None:
+        self.tables = {table: _Table() for table in TABLES}
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self.tables[table].values.get(key)
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
+        values = self.tables[table].values
+        return [values[key] for key in keys]
+
+    def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        rows = self.tables[table]
+        first = bisect_left(rows.keys, low)
+        last = bisect_left(rows.keys, high) if high else len(rows.keys)
+        for place in range(last - 1, first - 1, -1) if reverse else range(first, last):
+            key = rows.keys[place]
+            yield key, rows.values[key]
+
+    def last(self, table: str) -> bytes | None:
+        keys = self.tables[table].keys
+        return keys[-1] if keys else None
+
+    def apply(self, changes: Changes) -> None:
+        for table, key in changes.deletes:
+            self.tables[table].delete(key)
+        for table, rows in changes.puts.items():
+            into = self.tables[table]
+            for key, value in rows:
+                into.put(key, value)
+
+
+class _Settled:
+    """The ticket of an append that was decided before it was given back."""
+
+    __slots__ = ("_error",)
+
+    done = True
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def wait(self, timeout: float | None = None) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        callback()
+
+
+_WRITTEN = _Settled()
+
+
+class MemoryLog(Reading):
+    """A log in memory: every append is committed, or refused, before it returns."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
+        self._changed = threading.Condition(threading.RLock())
+        self._position = 0
+        self._closed = False
+
+    @property
+    def uri(self) -> str:
+        """The address of a log in memory; it opens another one."""
+        return "memory:"
+
+    def _rows(self) -> AbstractContextManager[_Tables]:
+        return self._snapshot()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[_Tables]:
+        with self._changed:
+            self._check_open()
+            yield self._tables
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed("This log in memory was closed, and is gone.")
+
+    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> _Settled:  # noqa: ARG002 - nothing is held here
+        """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
+        op = prepare(parts, epoch)
+        with self._changed:
+            self._check_open()
+            batch = Batch(self._tables, self._position)
+            try:
+                batch.take(op)
+            except Exception as error:
+                return _Settled(error)
+            self._tables.apply(batch.changes())
+            self._position = batch.position
+            self._changed.notify_all()
+        return _WRITTEN
+
+    def flush(self) -> None:
+        """Nothing ever waits here."""
+        with self._changed:
+            self._check_open()
+
+    def settle_key(self, key: str) -> None:
+        """Nothing ever waits here."""
+
+    def await_position(self, beyond: int, timeout: float | None = None) -> bool:
+        """Wait until the log is longer than this; False when the time is up."""
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while True:
+                self._check_open()
+                if self._position > beyond:
+                    return True
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._changed.wait(left)
+
+    def rebuild(self) -> int:
+        """Project every view again from the log. Returns the number of records read."""
+        with self._changed:
+            self._check_open()
+            changes = projected(self._tables)
+            for table in VIEWS:
+                self._tables.tables[table] = _Table()
+            self._tables.apply(changes)
+            return end_of(self._tables)
+
+    def close(self) -> None:
+        """Let go of everything. A second call does nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,180 @@
+"""The reading half of every log here: the questions of the `Log` protocol, answered from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from heapq import merge
+from typing import Final
+
+from pluperfect.hooks import Cell, Head
+
+from .layout import (
+    born_of,
+    cache_key,
+    child_prefix,
+    decode_cell,
+    decode_head,
+    due_ms,
+    idx_key,
+    number,
+    state_prefix,
+    text_key,
+    text_prefix,
+    timer_key,
+    u64,
+)
+from .ledger import Rows, differences, end_of, under
+
+__all__ = ["Reading"]
+
+_LAST_SEQ: Final = 2**32 - 1
+_LAST: Final = 2**64 - 1
+
+
+class Reading:
+    """
+    Answers from one snapshot each. A subclass gives the snapshots.
+
+    Lists that may be long are read page by page, each page from a snapshot of its own, so that nobody who
+    stops in the middle of one holds a snapshot open.
+    """
+
+    def _rows(self) -> AbstractContextManager[Rows]:
+        """A snapshot of the committed tables, as long as the context lasts."""
+        raise NotImplementedError
+
+    def head(self, run: bytes) -> Head | None:
+        """The head of a run, or None where there is no such run."""
+        with self._rows() as rows:
+            found = rows.get("head", run) if run else None
+        return None if found is None else decode_head(found)
+
+    def records(self, run: bytes, after: int = 0, upto: int | None = None) -> list[bytes]:
+        """The records of a run with ``after < seq <= upto``, oldest first, as they are stored."""
+        last = _LAST_SEQ - 1 if upto is None else min(upto, _LAST_SEQ - 1)
+        first = max(after, 0) + 1
+        if len(run) != 16 or first > last:
+            return []
+        with self._rows() as rows:
+            places = [place for _, place in rows.scan("idx", idx_key(run, first), idx_key(run, last + 1))]
+            return rows.get_many("log", places)
+
+    def record_at(self, position: int) -> bytes | None:
+        """The record at a position of the log."""
+        if not 0 < position <= _LAST:
+            return None
+        with self._rows() as rows:
+            return rows.get("log", u64(position))
+
+    def children(self, parent: bytes) -> list[bytes]:
+        """The runs that were born under this one, in call order."""
+        if len(parent) != 16:
+            return []
+        with self._rows() as rows:
+            return [run for _, run in under(rows, "child", child_prefix(parent))]
+
+    def matching(self, prefix: bytes, limit: int = 10) -> list[bytes]:
+        """The runs whose id begins with these bytes."""
+        found: list[bytes] = []
+        with self._rows() as rows:
+            for run, _ in under(rows, "head", prefix):
+                if len(found) >= limit:
+                    break
+                found.append(run)
+        return found
+
+    def cached(self, key: str, at: float) -> Cell | None:
+        """The row of the cache index under this key that is live at this time; it expires at ``cell.expires`` sharp."""
+        with self._rows() as rows:
+            found = rows.get("cache", cache_key(key))
+        if found is None:
+            return None
+        cell = decode_cell(found)
+        return cell if cell.expires is None or at < cell.expires else None
+
+    def due(self, until: float) -> list[tuple[float, bytes]]:
+        """The runs that wait for a time up to this one (UTC seconds), the earliest first; to the millisecond."""
+        if not until > 0:
+            return []
+        bound = min(due_ms(until) + 1, _LAST)
+        with self._rows() as rows:
+            return [(number(key[:8]) / 1000, key[8:]) for key, _ in rows.scan("timer", b"", timer_key(bound, bytes(16)))]
+
+    def position(self) -> int:
+        """The position of the last committed record; 0 in an empty log."""
+        with self._rows() as rows:
+            return end_of(rows)
+
+    def feed(self, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """The records after a position, with their positions, in commit order."""
+        after = max(after, 0)
+        if limit <= 0 or after >= _LAST:
+            return []
+        with self._rows() as rows:  # positions have no gaps
+            high = u64(min(after + limit + 1, _LAST))
+            return [(number(key), data) for key, data in rows.scan("log", u64(after + 1), high)]
+
+    def compare(self) -> list[str]:
+        """Fold the whole log again and say, one line each, where a view differs from it."""
+        with self._rows() as rows:
+            return differences(rows)
+
+    # --- lists
+
+    def find(
+        self, *, state: int | None = None, name: str | None = None, tag: str | None = None, roots: bool = False
+    ) -> Iterator[bytes]:
+        """The runs that match all that is given, the youngest first; what is born meanwhile is not among them."""
+        below, size = _LAST, 32
+        while below:
+            with self._rows() as rows:
+                page, below = _page(rows, state, name, tag, roots=roots, below=below, size=size)
+            yield from page
+            size = min(size * 4, 1024)
+
+
+def _page(
+    rows: Rows, state: int | None, name: str | None, tag: str | None, *, roots: bool, below: int, size: int
+) -> tuple[list[bytes], int]:
+    """
+    The next runs born before ``below``, the youngest first, and from where to go on; 0 at the end.
+
+    The place of birth never changes, so that no run can be met twice, however it moves between two pages.
+    """
+    if name is not None:
+        runs = _listed(rows, "by_name", text_prefix(name), below)
+    elif tag is not None:
+        runs = _listed(rows, "by_tag", text_prefix(tag), below)
+    else:
+        states = range(1, 9) if state is None else (state,) if 0 < state < 256 else ()
+        prefixes = [state_prefix(s, child=child) for s in states for child in ((False,) if roots else (False, True))]
+        runs = merge(*(_listed(rows, "by_state", prefix, below) for prefix in prefixes), reverse=True)
+    found: list[bytes] = []
+    seen = 0
+    for born, run in runs:
+        seen += 1
+        if name is None and tag is None:
+            found.append(run)
+        elif (name is None or tag is None or rows.get("by_tag", text_key(tag, born)) is not None) and _is(
+            rows, run, state, roots=roots
+        ):
+            found.append(run)
+        if len(found) >= size or seen >= 4096:
+            return found, born
+    return found, 0
+
+
+def _listed(rows: Rows, table: str, prefix: bytes, below: int) -> Iterator[tuple[int, bytes]]:
+    exact = len(prefix) + 8
+    for key, run in rows.scan(table, prefix, prefix + u64(below), reverse=True):
+        if len(key) == exact:
+            yield born_of(key), run
+
+
+def _is(rows: Rows, run: bytes, state: int | None, *, roots: bool) -> bool:
+    if state is None and not roots:
+        return True
+    found = rows.get("head", run)
+    head = None if found is None else decode_head(found)
+    return head is not None and (state is None or head.state == state) and not (roots and head.root is not None)

@@ -1,0 +1,117 @@
+"""
+What a record makes of the views: pure functions, used by live appends, by rebuild and by compare alike.
+
+Two kinds of rows follow from the log. Some say what a run is *now* (its place among the runs of a state,
+its timer): they are a function of its head, `standing`, and go when the head moves on. The others say what
+*happened* (a name, a tag, a child, a cached result): they follow from one entry, `lasting`, and stay.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pluperfect.hooks import Cell, Head
+from pluperfect.states import Completed, Pending, Retrying, Spec, usable
+from pluperfect.transitions import Entry, Ruling
+
+from .layout import cache_key, child_key, due_ms, encode_value, state_key, text_key, timer_key
+
+__all__ = ["Row", "birth_of", "evolve", "key_of", "lasting", "root_of", "standing"]
+
+Row = tuple[str, bytes, bytes]
+"""A table, a key and a value."""
+
+
+
+
+_UNBORN: Final = Head(0, 0, 0, 0, b"")
+
+
+def birth_of(entry: Entry | None) -> Spec | None:
+    """The Spec that a first entry carries."""
+    state = None if entry is None else entry.to
+    return state.spec if type(state) is Pending else None
+
+
+def root_of(run: bytes, entry: Entry | None) -> bytes | None:
+    """The root that a run is born under; None where it is its own."""
+    spec = birth_of(entry)
+    return None if spec is None or spec.root == run else spec.root
+
+
+def evolve(before: Head | None, run: bytes, position: int, entry: Entry | None, leaf: bytes, epoch: int) -> Head:
+    """
+    The head after one more record; it takes whatever was recorded.
+
+    Args:
+        before: The head so far; None at birth.
+        run: The run.
+        position: Where the record stands in the log.
+        entry: What it holds; None where this release does not know its type: the state stays.
+        leaf: Its hash.
+        epoch: The term of its writer. Only the head of a root keeps it; see `Head.epoch`.
+    """
+    if before is None:
+        before, born, root = _UNBORN, position, root_of(run, entry)
+    else:
+        born, root = before.born, before.root
+    state, outcome, due = before.state, before.outcome, before.due
+    if entry is not None:
+        to = entry.to
+        if to is None:
+            if type(entry) is Ruling and entry.until is not None:
+                due = due_ms(entry.until)
+        else:
+            state = to.code
+            if to.final:
+                outcome = position
+            kind = type(to)
+            if kind is Retrying or kind is Pending:
+                until: float | None = to.due  # type: ignore[attr-defined]
+                due = 0 if until is None else due_ms(until)
+            else:
+                due = 0
+    seen = 0 if root is not None else max(before.epoch, epoch)
+    return Head(before.seq + 1, position, born, state, leaf, root, outcome, seen, due)
+
+
+def standing(run: bytes, head: Head) -> list[Row]:
+    """The rows that say what a run is now."""
+    rows: list[Row] = []
+    if head.state:
+        rows.append(("by_state", state_key(head.state, head.root, head.born), run))
+    if head.due:
+        rows.append(("timer", timer_key(head.due, run), b""))
+    return rows
+
+
+def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[Row]:
+    """The rows that say what one entry brought about."""
+    to = None if entry is None else entry.to
+    kind = type(to)
+    if kind is Pending:
+        return _born(run, position, to.spec) if seq == 1 and to.spec is not None else []  # type: ignore[union-attr]
+    if kind is Completed:
+        key = key_of(entry)
+        if key is not None:
+            assert entry is not None
+            expires = entry.facts.expires
+            # As float, which is how it comes back from the log: a projection of either gives the same bytes.
+            cell = Cell(run, seq, None if expires is None else float(expires))
+            return [("cache", cache_key(key), encode_value(cell))]
+    return []
+
+
+def key_of(entry: Entry | None) -> str | None:
+    """The cache key under which this entry stores a result; None where it stores none."""
+    if entry is None or type(entry.to) is not Completed or entry.facts.key is None:
+        return None
+    return entry.facts.key if usable(entry.to.data) else None
+
+
+def _born(run: bytes, position: int, spec: Spec) -> list[Row]:
+    rows: list[Row] = [("by_name", text_key(spec.name, position), run)]
+    rows.extend(("by_tag", text_key(tag, position), run) for tag in dict.fromkeys(spec.tags))
+    if spec.parent is not None:
+        rows.append(("child", child_key(spec.parent, position), run))
+    return rows
