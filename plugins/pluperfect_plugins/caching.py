@@ -143,23 +143,31 @@ def _digests(what: str, values: Mapping[str, Any], parts: dict[str, str]) -> str
     return ""
 
 
-_sources: Final[dict[int, tuple[Any, bytes]]] = {}
+_sources: Final[dict[int, tuple[Any, str]]] = {}
 
 
 def source_digest(definition: Definition) -> str:
-    """A digest of the function's source text (its byte code, where there is no source), name and closure."""
+    """
+    A digest of the function's source text (its byte code, where there is no source), name and closure.
+
+    It is taken once for each function: what it closes over counts as it was at its first call.
+    """
     fn = definition.fn
     known = _sources.get(id(fn))
     if known is None or known[0] is not fn:
-        import inspect
+        known = _sources[id(fn)] = (fn, _digest_source(fn))
+    return known[1]
 
-        try:
-            text = inspect.getsource(fn).encode()
-        except (OSError, TypeError):
-            code = getattr(fn, "__code__", None)
-            text = b"" if code is None else code.co_code + repr(code.co_names).encode()
-        known = _sources[id(fn)] = (fn, text)
-    state = sha256(known[1])
+
+def _digest_source(fn: Callable[..., Any]) -> str:
+    import inspect
+
+    try:
+        text = inspect.getsource(fn).encode()
+    except (OSError, TypeError):
+        code = getattr(fn, "__code__", None)
+        text = b"" if code is None else code.co_code + repr(code.co_names).encode()
+    state = sha256(text)
     state.update(f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', '')}".encode())
     for cell in getattr(fn, "__closure__", None) or ():
         try:

@@ -66,9 +66,18 @@ _HOMES = {
 }
 
 
+_ROOMS = frozenset(
+    "cache_policies errors exceptions flows futures histories hooks rules runtime states task_runners tasks testing"
+    " transitions".split()
+)
+"""The modules that are loaded when they are first used as attributes."""
+
+
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
+        if name in _ROOMS:
+            return import_module(f".{name}", __name__)
         raise AttributeError(f"module 'pluperfect' has no attribute {name!r}")
     value = getattr(import_module(home, __name__), name)
     globals()[name] = value

@@ -73,7 +73,7 @@ def test_jitter_stays_in_its_bounds_is_recorded_and_differs_between_runs(log, cl
         shaky()
 
     assert all(6.2 < delay <= 15 for delay in clock.slept)
-    assert len(set(clock.slept)) > 10
+    assert len(set(clock.slept)) > 5
     for run in log.runs():
         retrying = run.transitions[2].to
         assert retrying.delay == 10

@@ -35,8 +35,10 @@ def opened(uri):
 
     yield open_with
     for log in logs:
-        assert log.compare() == []
         log.close()
+    if uri != "memory:":
+        with pluperfect.open(uri, entry_points=False) as log:
+            assert log.compare() == []
 
 
 @task
@@ -147,7 +149,7 @@ def test_users_rules_are_asked_before_built_in_ones(opened):
         (lambda *_: Verdict(), RuleError, "exactly one"),
         (lambda *_: Verdict(to=Failed(), refuse="both"), RuleError, "to and refuse"),
         (lambda *_: Verdict(delay=-1), RuleError, "greater than 0"),
-        (lambda *_: Verdict(to=pluperfect.Looped()), IllegalTransition, "house-rule"),
+        (lambda *_: Verdict(to=pluperfect.Pending()), IllegalTransition, "house-rule"),
         (lambda *_: Verdict(ask="nothing_like_it"), PluginError, "nothing_like_it"),
     ],
 )

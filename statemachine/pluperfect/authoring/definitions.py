@@ -145,7 +145,7 @@ class Authored:
         for name, value in given.items():
             option = known.get(name)
             if option is None:
-                near = difflib.get_close_matches(name, known, 1, 0.8)
+                near = difflib.get_close_matches(name, known, 1, 0.75)
                 if near:
                     raise TypeError(f"@{self.kind} has no option {name!r}. Did you mean {near[0]!r}?")
                 checked[name] = value

@@ -426,6 +426,23 @@ def _left_open(frame: Frame) -> list[Future[Any]]:
 # --- calls ----------------------------------------------------------------------------------------------
 
 
+class under_way:  # noqa: N801 - reads as what it says
+    """While a direct call is under way its caller knows of it, to end it should its own time be up."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __enter__(self) -> None:
+        if self._frame.parent is not None:
+            self._frame.parent.active.add(self._frame)
+
+    def __exit__(self, *_: object) -> None:
+        if self._frame.parent is not None:
+            self._frame.parent.active.discard(self._frame)
+
+
 def begin(frame: Frame) -> Course:
     """The course of a run that is born. A root that was found in the log waits for its new term first."""
     resumed = frame.parent is None and not frame.fresh
@@ -474,7 +491,8 @@ def call(
     try:
         frame = born(authored, args, kwargs, root_id=root_id)
         if not frame.run.final:
-            drive(begin(frame), frame)
+            with under_way(frame):
+                drive(begin(frame), frame)
         return conclude(frame, return_state=return_state)
     finally:
         if turn is not None:
@@ -494,7 +512,8 @@ async def call_async(
     try:
         frame = born(authored, args, kwargs, root_id=root_id)
         if not frame.run.final:
-            await drive_async(begin(frame), frame)
+            with under_way(frame):
+                await drive_async(begin(frame), frame)
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)

@@ -125,9 +125,9 @@ class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
     __slots__ = (
-        "_counts", "_stopped", "abandoned", "_names", "_replay", "args", "arguments", "attending", "cache_key", "completed",
-        "deadline", "definition", "failures", "fresh", "held", "hit", "hold", "kwargs", "level", "limit", "live_payload",
-        "lock", "open", "parent", "resting", "run", "runner", "salt", "session", "thread", "ticket", "total", "untold",
+        "_counts", "_stopped", "abandoned", "active", "_names", "_replay", "args", "arguments", "attending", "cache_key", "completed",
+        "cut_off", "deadline", "definition", "failures", "fresh", "held", "hit", "hold", "kwargs", "level", "limit", "live_payload",
+        "lock", "open", "parent", "resting", "run", "runner", "salt", "session", "thread", "ticket", "total", "turn", "untold",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +159,8 @@ class Frame:
         self.untold: list[tuple[Run, Transition]] = []
         self.abandoned: set[int] = set()  # threads whose bodies were given up
         self.lock = threading.Lock()
+        self.turn = threading.Lock()  # held while a proposal is judged and recorded
+        self.cut_off = False
         self._begin_counts()
         self.salt = 0
 
@@ -169,6 +171,7 @@ class Frame:
         self.open: set[Future[Any]] = set()
         self.failures: list[Future[Any]] = []
         self.resting: list[Frame] = []
+        self.active: set[Frame] = set()  # direct calls under way
         self.total = self.completed = 0
         self.deadline: float | None = None
         self._stopped = False
@@ -189,7 +192,18 @@ class Frame:
     # --- proposing and recording
 
     def propose(self, effect: Propose) -> Run | Question:
-        """Have a proposal judged, and record what was settled."""
+        """
+        Have a proposal judged, and record what was settled.
+
+        Raises:
+            FlowStopped: The run was ended from outside while its body, or what waits for it, went on.
+        """
+        with self.turn:
+            if self.cut_off:
+                raise FlowStopped(self)
+            return self._settled(effect)
+
+    def _settled(self, effect: Propose) -> Run | Question:
         run, to, facts = self.run, effect.to, effect.facts
         at = self.log.clock.now()
         if type(to) is Running:
@@ -377,11 +391,26 @@ class Frame:
             self._names[name] = number + count
             return index, number
 
+    def cut(self) -> None:
+        """
+        End this run and what it has called, although a thread may still be in its body: its time is up.
+
+        What comes of the body after this is dropped.
+        """
+        for child in list(self.active):
+            child.cut()
+        with self.turn:
+            if not self.run.final and not self.cut_off:
+                state = Failed("the run that called it ran into its timeout", "cancelled")
+                state.carry(UpstreamFailed(state.message))
+                self._settled(Propose(state))
+            self.cut_off = True
+
     def checkpoint(self) -> None:
         """Called at each call into the engine: stop a body whose run has ended."""
         frame: Frame | None = self
         while frame is not None:
-            if frame._stopped or (frame.abandoned and threading.get_ident() in frame.abandoned):
+            if frame._stopped or frame.cut_off or (frame.abandoned and threading.get_ident() in frame.abandoned):
                 raise FlowStopped(frame)
             if frame.deadline is not None and time.monotonic() > frame.deadline:
                 frame._stopped = True
@@ -468,7 +497,9 @@ class Frame:
         return state
 
     def timed_out(self, elapsed: float) -> State:
-        """TimedOut after so many seconds of the body."""
+        """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
+        for child in list(self.active):
+            child.cut()
         text = f"{self.definition.kind.capitalize()} {self.run.birth.run_name!r} ran into its timeout of {self.limit:g} s."
         error = RunTimeout(text)
         return self._carrying(TimedOut(text, self.limit, elapsed, self._error(error)), error)
