@@ -1,247 +1,467 @@
 """
-Group commit: one thread writes for all.
+Group commit: one thread of each process writes what all others append, many appends to a transaction.
 
-Callers put appends into a queue and go on, or wait on their tickets. The thread takes what is queued,
-writes it in one transaction and syncs it once; meanwhile the next batch collects. If the last batch held
-several appends that somebody waited for, it gathers for up to a millisecond before it begins: without that,
-half of the callers would miss each batch.
+While one batch is being synced the next one collects. Who waits for a ticket wakes the thread; what nobody
+waits for rides along with the next batch, or goes at the end of its hold. A refused append fails alone, and
+an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pluperfect.errors import StoreClosed
+from pluperfect.errors import Conflict, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
 
-from .ledger import Append
+from .ledger import Batch, Prepared, end_of
 
-__all__ = ["Writer", "WriterTicket"]
+if TYPE_CHECKING:
+    from .environment import Environment, Transaction
 
-MOST_APPENDS = 512
-MOST_BYTES = 1 << 20
-QUEUE_BYTES = 64 << 20
-GATHER = 0.001
-NAP = 0.000_05
+__all__ = ["House", "Pending", "Writer"]
+
+_log: Final = logging.getLogger("pluperfect.store")
+
+_MOST_OPS: Final = 512
+_MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes' too
+_QUEUE_BYTES: Final = 64 << 20  # waiting appends; whoever wants to add more waits for room
+_GATHER: Final = 0.001  # seconds
+_NAP: Final = 50e-6
+_CHECK_READERS: Final = 60.0
+_NEVER: Final = float("inf")
 
 
-class _Commits(Protocol):
-    def commit(self, appends: list[Append]) -> list[Exception | None]:
-        """Write these in one transaction. Returns for each why it was refused, or None."""
+class House(Protocol):
+    """What the writer needs of the store that it writes for."""
+
+    def environment(self) -> Environment:
+        """The open environment."""
+        ...
+
+    def alone(self, act: Callable[[], None]) -> None:
+        """Do this while no transaction of this process is open."""
+        ...
+
+    def committed(self, position: int) -> None:
+        """The log now ends here."""
         ...
 
 
-class WriterTicket:
-    """The ticket of a queued append."""
+class Pending:
+    """
+    One append on its way, and its `pluperfect.hooks.Ticket`.
 
-    __slots__ = ("_callbacks", "_locks", "_writer", "append", "due", "error", "ready", "waited")
+    A job is something else that needs the write transaction: it is alone in its batch.
+    """
 
-    def __init__(self, writer: Writer, append: Append | None, due: float) -> None:
-        self._writer, self.append, self.due = writer, append, due
-        self.ready = self.waited = False
-        self.error: Exception | None = None
-        self._locks: list[threading.Lock] | None = None
-        self._callbacks: list[Callable[[], None]] | None = None
+    __slots__ = ("_writer", "answer", "callbacks", "done", "error", "job", "op", "queued", "waited", "waiters")
 
-    @property
-    def done(self) -> bool:
-        """Whether the append was committed or refused."""
-        return self.ready
+    def __init__(self, writer: Writer, op: Prepared | None, job: Callable[[Transaction], Any] | None = None) -> None:
+        self._writer, self.op, self.job = writer, op, job
+        self.done = self.queued = self.waited = False
+        self.error: BaseException | None = None
+        self.answer: Any = None
+        self.waiters: list[threading.Lock] | None = None
+        self.callbacks: list[Callable[[], None]] | None = None
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait for the commit; an interrupt ends the wait, not the append."""
-        if not self.ready:
-            lock = threading.Lock()
-            lock.acquire()
-            with self._writer.condition:
-                if not self.ready:
-                    if self._locks is None:
-                        self._locks = []
-                    self._locks.append(lock)
-                    self._writer.urge(self)
-                else:
-                    lock.release()
-            if not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+        """
+        Wait for the commit; see `pluperfect.hooks.Ticket.wait`. Ctrl-C ends the wait, not the append.
+
+        Raises:
+            StoreError: Also where the writer thread, in a callback, would wait for itself.
+        """
+        if not self.done:
+            lock = self._writer.attend(self)
+            if lock is not None and not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
                 raise TimeoutError(f"The append is not committed after {timeout} seconds; it goes on.")
         if self.error is not None:
             raise self.error
 
     def notify(self, callback: Callable[[], None]) -> None:
-        """Call this once the append is done."""
-        with self._writer.condition:
-            if not self.ready:
-                if self._callbacks is None:
-                    self._callbacks = []
-                self._callbacks.append(callback)
-                self._writer.urge(self)
-                return
-        callback()
-
-    def resolve(self, error: Exception | None) -> list[Callable[[], None]]:
-        """The append is done; called by the writer under its condition. Gives back whom to call."""
-        self.error, self.append = error, None
-        self.ready = True
-        for lock in self._locks or ():
-            lock.release()
-        callbacks, self._locks, self._callbacks = self._callbacks, None, None
-        return callbacks or []
+        """Call this, in the writer thread, once the append is done; at once where it is done already."""
+        if self._writer.call_when_done(self, callback):
+            callback()
 
 
 class Writer:
-    """The queue and its thread."""
+    """
+    The queue and the thread that empties it. The thread begins with the first append.
 
-    def __init__(self, store: _Commits) -> None:
-        self._store = store
-        self.condition = threading.Condition()
-        self._queue: deque[WriterTicket] = deque()
-        self._queued = 0
-        self._waited = 0
-        self._soonest = 0.0
-        self._writing = False
-        self._closing = False
-        self.failure: Exception | None = None
-        self.keys: dict[str, WriterTicket] = {}
-        self._thread = threading.Thread(target=self._run, name="pluperfect-writer", daemon=True)
-        self._thread.start()
+    Attributes:
+        gate: Held while a write transaction may be open; whoever forks takes it first.
+        mutex: Guards the queue and the tickets.
+    """
 
-    # --- for callers
+    def __init__(self, house: House, name: str) -> None:
+        self._house, self._name = house, name
+        self.gate = threading.Lock()
+        self.mutex = threading.RLock()
+        self._wake = threading.Condition(self.mutex)
+        self._room = threading.Condition(self.mutex)
+        self._queue: deque[Pending] = deque()
+        self._flying: list[Pending] = []
+        self._last: Pending | None = None
+        self._keys: dict[str, Pending] = {}
+        self._bytes = self._waited = self._pressed = 0
+        self._due = self._alarm = _NEVER
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._broken: BaseException | None = None
+        self._checked = time.monotonic()
 
-    def put(self, append: Append, hold: float) -> WriterTicket:
-        """Queue an append. It is committed within ``hold`` seconds, or sooner if somebody waits."""
-        ticket = WriterTicket(self, append, time.monotonic() + hold)
-        with self.condition:
-            self._refuse_if_ended()
-            while self._queued > QUEUE_BYTES and not self._closing:
-                self._hurry()
-                self.condition.wait(0.05)
-                self._refuse_if_ended()
-            self._queued += append.size
-            for key in append.keys:
-                self.keys[key] = ticket
-            self._enqueue(ticket)
-        return ticket
+    # --- for the callers
 
-    def _enqueue(self, ticket: WriterTicket) -> None:
-        first = not self._queue
-        self._queue.append(ticket)
-        if first or ticket.due < self._soonest:
-            self._soonest = ticket.due
-            self.condition.notify_all()
+    def append(self, op: Prepared, hold: float) -> Pending:
+        """Queue an append."""
+        return self._put(Pending(self, op), op.size, hold)
 
-    def urge(self, ticket: WriterTicket) -> None:
-        """Somebody waits for this one. Called under the condition."""
-        if not ticket.waited:
-            ticket.waited = True
-            self._waited += 1
-            self.condition.notify_all()
+    def run(self, job: Callable[[Transaction], Any]) -> Any:
+        """Have something done in a write transaction of its own, and wait for its answer."""
+        pending = self._put(Pending(self, None, job), 0, 0.0)
+        pending.wait()
+        return pending.answer
 
-    def _hurry(self) -> None:
-        if self._queue:
-            self.urge(self._queue[0])
+    def _put(self, pending: Pending, size: int, hold: float) -> Pending:
+        due = time.monotonic() + hold
+        with self.mutex:
+            self._check()
+            while self._bytes > _QUEUE_BYTES and not self._is_me():
+                self._pressed += 1
+                try:
+                    self._wake.notify()
+                    self._room.wait()
+                finally:
+                    self._pressed -= 1
+                self._check()
+            if self._thread is None:
+                self._begin()
+            self._bytes += size
+            pending.queued = True
+            self._last = pending
+            if pending.op is not None:
+                for key in pending.op.keys:
+                    self._keys[key] = pending
+            self._queue.append(pending)
+            if due < self._due:
+                self._due = due
+                if due < self._alarm:
+                    self._wake.notify()
+        return pending
+
+    def attend(self, pending: Pending) -> threading.Lock | None:
+        """A lock that is let go of when this is done, or None where it is done already."""
+        with self.mutex:
+            if pending.done:
+                return None
+            if self._is_me():
+                raise StoreError("A callback of a ticket runs in the writer thread; it must not wait for another ticket there.")
+            self._want(pending)
+            lock = threading.Lock()
+            lock.acquire()
+            if pending.waiters is None:
+                pending.waiters = [lock]
+            else:
+                pending.waiters.append(lock)
+            return lock
+
+    def call_when_done(self, pending: Pending, callback: Callable[[], None]) -> bool:
+        """Remember a callback; True where it is too late for that."""
+        with self.mutex:
+            if pending.done:
+                return True
+            self._want(pending)
+            if pending.callbacks is None:
+                pending.callbacks = [callback]
+            else:
+                pending.callbacks.append(callback)
+            return False
+
+    def _want(self, pending: Pending) -> None:
+        if not pending.waited:
+            pending.waited = True
+            if pending.queued:
+                self._waited += 1
+                self._wake.notify()
 
     def flush(self) -> None:
-        """Return when everything queued before is committed or refused."""
-        with self.condition:
-            if self.failure is not None:
-                raise self.failure
-            if not self._queue and not self._writing:
-                return
-            barrier = WriterTicket(self, None, time.monotonic())
-            self._enqueue(barrier)
-        barrier.wait()
+        """Wait until everything that was queued before is done."""
+        last = self._last
+        if last is not None:
+            self._settled(last)
+        self._check()
 
     def settle_key(self, key: str) -> None:
-        """Wait for the queued append that stores a result under this key, if there is one."""
-        ticket = self.keys.get(key)
-        if ticket is not None:
-            try:
-                ticket.wait()
-            except Exception:  # noqa: S110 - its own caller is told; here it only means that nothing was stored
-                pass
+        """Wait until what was appended under this cache key, if anything, is done."""
+        pending = self._keys.get(key)
+        if pending is not None:
+            self._settled(pending)
 
-    def close(self) -> None:
-        """Commit what is queued and end the thread."""
-        with self.condition:
-            self._closing = True
-            self.condition.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+    @staticmethod
+    def _settled(pending: Pending) -> None:
+        try:
+            pending.wait()
+        except (PluperfectError, ValueError, TypeError, OverflowError):
+            pass  # it raises at its own ticket
 
-    def _refuse_if_ended(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-        if self._closing:
-            raise StoreClosed("The log was closed; it takes no more entries. Open it again.")
+    def stop(self, timeout: float | None = None) -> None:
+        """Commit what is queued and end the thread. What comes later is refused."""
+        with self.mutex:
+            self._stopping = True
+            thread = self._thread
+            self._wake.notify()
+            self._room.notify_all()
+        if thread is not None and not self._is_me():
+            thread.join(timeout)
+
+    def forked(self) -> None:
+        """In a forked child: what is queued here belongs to the parent, which will write it."""
+        error = StoreForked("This append was queued before the fork: the parent process commits it, not this one.")
+        for pending in (*self._flying, *self._queue):
+            pending.error, pending.done = error, True
+            for lock in pending.waiters or ():
+                lock.release()
 
     # --- the thread
 
-    def _run(self) -> None:
-        gathered = 0
-        while True:
-            batch = self._next(gathered)
-            if batch is None:
-                return
-            appends = [ticket.append for ticket in batch if ticket.append is not None]
-            gathered = sum(ticket.waited for ticket in batch)
-            try:
-                errors = iter(self._store.commit(appends) if appends else [])
-            except Exception as error:  # the store has failed and stops: nobody must wait for ever
-                self._fail(batch, error)
-                return
-            self._resolve(batch, [None if ticket.append is None else next(errors) for ticket in batch])
+    def _is_me(self) -> bool:
+        return self._thread is not None and self._thread.ident == threading.get_ident()
 
-    def _next(self, gathered: int) -> list[WriterTicket] | None:
-        with self.condition:
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise StoreClosed(
+                f"The store {self._name} stopped after an error, and takes nothing more: {self._broken}. What was acknowledged is"
+                " safe. Open the store again; it is examined then."
+            ) from self._broken
+        if self._stopping:
+            raise StoreClosed(f"The store {self._name} is closed. Open it again to go on.")
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._loop, name=f"pluperfect-writer {self._name}", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        last = 0
+        while True:
+            batch = self._next(last)
+            if not batch:
+                return
+            last = sum(pending.waited for pending in batch)
+            try:
+                with self.gate:
+                    self._write(batch)
+            except BaseException as error:  # nobody would hear of it in this thread: the callers have to
+                _log.exception("the writer of store %s stopped", self._name)
+                self._fail_stop(batch, error)
+            self._flying = []
+
+    def _next(self, last: int) -> list[Pending]:
+        """The next batch, once there is reason to write one; empty at the end."""
+        with self.mutex:
             while True:
                 if self._queue:
-                    left = self._soonest - time.monotonic()
-                    if self._waited or left <= 0 or self._closing:
+                    if self._waited or self._pressed or self._stopping:
                         break
-                    self.condition.wait(left)
-                elif self._closing:
-                    return None
+                    left = self._due - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._alarm = self._due
+                    self._wake.wait(left)
+                elif self._stopping:
+                    return []
                 else:
-                    self.condition.wait()
-            if gathered > 1 and self._waited < gathered and not self._closing:
-                until = time.monotonic() + GATHER
-                while self._waited < gathered and time.monotonic() < until:
-                    self.condition.wait(NAP)
-            batch: list[WriterTicket] = []
+                    self._due = self._alarm = _NEVER
+                    self._wake.wait()
+            self._alarm = -_NEVER  # awake: nobody has to be woken
+        if last > 1 and not self._stopping:
+            # Those who were just served come again within moments; without this pause half of them miss the batch.
+            until = time.monotonic() + _GATHER
+            while self._waited < last and time.monotonic() < until:
+                time.sleep(_NAP)
+        with self.mutex:
+            batch: list[Pending] = []
             size = 0
-            while self._queue and len(batch) < MOST_APPENDS and size < MOST_BYTES:
-                ticket = self._queue.popleft()
-                batch.append(ticket)
-                if ticket.append is not None:
-                    size += ticket.append.size
-                if ticket.waited:
-                    self._waited -= 1
-                # What is waited for from here on rides in this batch and must not call for another.
-                ticket.waited = True
-            self._queued -= size
-            self._soonest = min((ticket.due for ticket in self._queue), default=0.0)
-            self._writing = True
-            return batch
+            queue = self._queue
+            while queue and len(batch) < _MOST_OPS and size < _MOST_BYTES and (queue[0].job is None or not batch):
+                pending = queue.popleft()
+                pending.queued = False
+                self._waited -= pending.waited
+                size += pending.op.size if pending.op is not None else 0
+                batch.append(pending)
+                if pending.job is not None:
+                    break
+            self._bytes -= size
+            self._due = time.monotonic() if queue else _NEVER
+            self._flying = batch
+            self._room.notify_all()
+        return batch
 
-    def _resolve(self, batch: list[WriterTicket], errors: list[Exception | None]) -> None:
-        callbacks: list[Callable[[], None]] = []
-        with self.condition:
-            for ticket, error in zip(batch, errors, strict=True):
-                append = ticket.append
-                for key in append.keys if append is not None else ():
-                    if self.keys.get(key) is ticket:
-                        del self.keys[key]
-                callbacks.extend(ticket.resolve(error))
-            self._writing = False
-            self.condition.notify_all()
-        for callback in callbacks:
-            callback()
+    def _write(self, batch: list[Pending]) -> None:
+        try:
+            self._transact(batch)
+        except _CommitFailedError as failed:
+            self._after_failed_commit(batch, failed)
+        except Exception as error:
+            if self._house.environment().is_full(error):
+                self._resolve(batch, self._no_room(error))
+            elif len(batch) == 1:
+                self._resolve(batch, _blamed(error))
+            else:
+                _log.warning("a batch of %d appends failed (%s); trying each alone", len(batch), error)
+                for pending in batch:
+                    self._write([pending])
 
-    def _fail(self, batch: list[WriterTicket], error: Exception) -> None:
-        with self.condition:
-            self.failure = error
-            left = [*batch, *self._queue]
+    def _transact(self, batch: list[Pending]) -> None:
+        """One transaction, done again as often as the map has to be mended."""
+        from .environment import MapFull, MapResized
+
+        house = self._house
+        env = house.environment()
+        while True:
+            try:
+                position, refused = self._attempt(env, batch)
+            except MapResized:
+                house.alone(env.adopt)
+            except MapFull:
+                # A reader that died pins pages: the usual cause of a map that fills up early.
+                if not env.reader_check():
+                    house.alone(env.grow)
+            else:
+                break
+        if position:
+            house.committed(position)
+        for pending in batch:
+            self._settle(pending, refused.get(id(pending)))
+        self._release(batch)
+        if time.monotonic() - self._checked > _CHECK_READERS:
+            self._checked = time.monotonic()
+            env.reader_check()
+
+    def _attempt(self, env: Environment, batch: list[Pending]) -> tuple[int, dict[int, BaseException]]:
+        from .environment import MapFull
+
+        refused: dict[int, BaseException] = {}
+        txn = env.write()
+        try:
+            gathered = Batch(txn.rows, end_of(txn.rows))
+            for pending in batch:
+                if pending.op is None:
+                    assert pending.job is not None
+                    pending.answer = pending.job(txn)
+                else:
+                    try:
+                        gathered.take(pending.op)
+                    except (Conflict, ValueError, TypeError, OverflowError) as error:
+                        refused[id(pending)] = error
+            if gathered.empty and batch[0].job is None:
+                txn.abort()
+                return 0, refused
+            txn.apply(gathered.changes())
+        except BaseException:
+            txn.abort()
+            raise
+        try:
+            txn.commit()
+        except MapFull:
+            raise
+        except Exception as error:
+            raise _CommitFailedError(error, None if gathered.empty else gathered.end, refused) from error
+        return gathered.position, refused
+
+    def _after_failed_commit(self, batch: list[Pending], failed: _CommitFailedError) -> None:
+        """Find out whether it was committed all the same; if that cannot be known, stop."""
+        env = self._house.environment()
+        try:
+            there = False
+            if failed.end is not None:
+                with env.read() as rows:
+                    there = rows.get("log", failed.end[0]) == failed.end[1]
+            if there:
+                env.sync()
+            elif not env.is_full(failed.error):
+                raise failed.error
+            env.write().abort()  # after a failed write of the meta page, this fails too
+        except Exception as error:
+            self._fail_stop(batch, error)
+            return
+        if there:
+            assert failed.end is not None
+            self._house.committed(int.from_bytes(failed.end[0], "big"))
+            for pending in batch:
+                self._settle(pending, failed.refused.get(id(pending)))
+            self._release(batch)
+        else:
+            self._resolve(batch, self._no_room(failed.error))
+
+    def _no_room(self, error: BaseException) -> StoreFull:
+        full = StoreFull(
+            f"There is no room to write to the store {self._name}: {error}. Nothing of this append was written. Free some space;"
+            " reading goes on, and so does writing when there is room."
+        )
+        full.__cause__ = error
+        return full
+
+    def _fail_stop(self, batch: list[Pending], error: BaseException) -> None:
+        self._broken = error
+        closed = StoreClosed(
+            f"The store {self._name} failed, and stopped: {error}. Whether this append was written is not known; open the store"
+            " again and read the run."
+        )
+        closed.__cause__ = error
+        with self.mutex:
+            batch = [*batch, *self._queue]
             self._queue.clear()
-        self._resolve(left, [error] * len(left))
+            self._bytes = self._waited = 0
+            self._room.notify_all()
+        self._resolve([pending for pending in batch if not pending.done], closed)
+
+    # --- telling the callers
+
+    def _resolve(self, batch: list[Pending], error: BaseException) -> None:
+        for pending in batch:
+            self._settle(pending, error)
+        self._release(batch)
+
+    def _settle(self, pending: Pending, error: BaseException | None) -> None:
+        with self.mutex:
+            pending.error, pending.done = error, True
+            if pending.op is not None:
+                for key in pending.op.keys:
+                    if self._keys.get(key) is pending:
+                        del self._keys[key]
+            if self._last is pending:
+                self._last = None
+
+    @staticmethod
+    def _release(batch: list[Pending]) -> None:
+        """Wake who waits. Nobody can join them any more, since all of the batch is marked as done."""
+        for pending in batch:
+            for lock in pending.waiters or ():
+                lock.release()
+            for callback in pending.callbacks or ():
+                try:
+                    callback()
+                except Exception:
+                    _log.exception("a callback of a ticket raised")
+            pending.waiters = pending.callbacks = None
+
+
+class _CommitFailedError(Exception):
+    """A commit raised: what it was about to write last, and which appends it had refused."""
+
+    def __init__(self, error: Exception, end: tuple[bytes, bytes] | None, refused: dict[int, BaseException]) -> None:
+        super().__init__(str(error))
+        self.error, self.end, self.refused = error, end, refused
+
+
+def _blamed(error: Exception) -> BaseException:
+    """The error for the one append that made its transaction fail."""
+    if isinstance(error, PluperfectError):
+        return error
+    blamed = StoreError(f"This append could not be written: {error}. The log is as it was.")
+    blamed.__cause__ = error
+    return blamed

@@ -1,0 +1,373 @@
+# pyright: basic
+"""
+The seam to LMDB: the one room that imports it. Everything behind it has types.
+
+The flags are fixed. They are never durability levels: without ``sync`` a power cut destroys the file, and
+with ``writemap`` a full disk kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import lmdb
+import msgspec
+
+from pluperfect.errors import NotAStore, StoreDamaged, StoreError, StoreUnwritable
+
+from . import opening
+from .layout import FORMAT, TABLES, VIEWS
+from .ledger import Changes, tail
+
+__all__ = ["MAP_SIZE", "Environment", "MapFull", "MapResized", "Transaction"]
+
+MAP_SIZE: Final = 64 << 30
+"""How far the file may grow before the map has to; it costs address space, neither disk nor memory."""
+
+_SMALLER: Final = (4 << 30, 1 << 30)  # tried where the process may not have that much address space
+_FLAGS: Final = {
+    "sync": True,
+    "metasync": True,
+    "writemap": False,
+    "map_async": False,
+    "lock": True,
+    "max_spare_txns": 0,  # a cached read transaction would be shared with a forked child
+    "max_dbs": 32,
+    "max_readers": 1024,
+}
+_FULL: Final = 4 << 20  # bytes: with less room than this, a short write was the disk's fault
+
+
+class MapFull(Exception):  # noqa: N818 - it stays inside of the store
+    """The transaction is void; make the map larger and do it again."""
+
+
+class MapResized(Exception):  # noqa: N818
+    """Another process made the map larger; take its size over and do it again."""
+
+
+class Environment:
+    """
+    One open LMDB environment with its tables.
+
+    Args:
+        folder: The store's folder; a store is made in it where there is none.
+        map_size: In bytes.
+        check: Whether to make sure that the last record and its views agree.
+
+    Raises:
+        NotAStore, StoreDamaged, StoreUnwritable, StoreError: It cannot be opened; it was left as it is.
+    """
+
+    def __init__(self, folder: Path, map_size: int = MAP_SIZE, *, check: bool = True) -> None:
+        self.folder = folder
+        _ours(folder)
+        self._own = opening.claim(folder, lambda beside: _create(beside, map_size))
+        self._env: Any = None
+        try:
+            self._env = _open(folder, map_size)
+            self._tables = self._handles()
+            self._env.reader_check()
+            self._env.sync(True)  # a process killed in its last write may have left a commit visible, not durable
+            self._check_format()
+            if check:
+                self._check_tail()
+        except BaseException:
+            self.close()
+            raise
+
+    def _handles(self) -> Mapping[str, Any]:
+        try:
+            tables = {table: self._env.open_db(table.encode(), create=False) for table in TABLES}
+        except lmdb.NotFoundError as error:
+            raise _foreign(self.folder) from error
+        with self._env.begin() as txn:
+            for table, handle in tables.items():
+                if any(handle.flags(txn).values()):
+                    raise NotAStore(f"{self.folder}: table {table!r} has flags that no store of this library has.")
+        return tables
+
+    def _check_format(self) -> None:
+        with self._env.begin() as txn:
+            _check_format(self.folder, txn.get(b"format", db=self._tables["meta"]))
+
+    def _check_tail(self) -> None:
+        with self.read() as rows:
+            wrong = tail(rows)
+        if wrong is not None:
+            raise StoreDamaged(
+                f"The store {self.folder} contradicts itself: {wrong}. Restore it from a backup, or project the views again:"
+                " LmdbLog(path, check=False).rebuild()."
+            )
+
+    # --- reading
+
+    @contextmanager
+    def read(self) -> Iterator[_Rows]:
+        """
+        A snapshot.
+
+        Raises:
+            MapResized: Another process has made the map larger.
+        """
+        txn = self._begin_read()
+        try:
+            yield _Rows(txn, self._tables)
+        finally:
+            txn.abort()
+
+    def _begin_read(self) -> Any:
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError as error:
+            raise MapResized from error
+        except lmdb.ReadersFullError:
+            self._env.reader_check()
+            return self._env.begin()
+
+    def last_txn(self) -> int:
+        """The number of the last transaction that any process has committed."""
+        return self._env.info()["last_txnid"]
+
+    # --- writing; one thread does all of it
+
+    def write(self) -> Transaction:
+        """
+        Begin a write transaction; waits for the writers of other processes.
+
+        Raises:
+            MapResized: Another process has made the map larger.
+        """
+        try:
+            return Transaction(self._env.begin(write=True), self._tables)
+        except lmdb.MapResizedError as error:
+            raise MapResized from error
+
+    def reader_check(self) -> int:
+        """Clear the slots of readers that died. Returns how many there were."""
+        return self._env.reader_check()
+
+    def grow(self) -> None:
+        """Make the map twice as large. No transaction of this process may be open."""
+        self._resize(self._env.info()["map_size"] * 2)
+
+    def adopt(self) -> None:
+        """Take over the size that another process gave the map. No transaction of this process may be open."""
+        self._resize(0)
+
+    def _resize(self, size: int) -> None:
+        until = time.monotonic() + 2.0
+        while True:
+            try:
+                self._env.set_mapsize(size)
+            except lmdb.MemoryError:
+                raise
+            except lmdb.Error:  # transient while another process resizes
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.002)
+            else:
+                return
+
+    def sync(self) -> None:
+        """Make sure that what is visible is durable."""
+        self._env.sync(True)
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether an error of a write came from a lack of room: LMDB itself calls a short write an I/O error."""
+        if not isinstance(error, lmdb.Error | OSError) or isinstance(error, lmdb.PanicError):
+            return False
+        text = str(error)
+        if any(os.strerror(code) in text for code in _NO_ROOM):
+            return True
+        stat = os.statvfs(self.folder)
+        if stat.f_bavail * stat.f_frsize < _FULL:
+            return True
+        try:
+            import resource
+        except ImportError:
+            return False
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        return limit != resource.RLIM_INFINITY and (self.folder / opening.DATA).stat().st_size + _FULL > limit
+
+    def close(self) -> None:
+        """Let go of the file. No transaction may be open."""
+        if self._env is not None:
+            self._env.close()
+        opening.release(self._own)
+
+    def abandon(self) -> None:
+        """
+        Leave the environment as it is, for ever: in a forked child, whose parent reads.
+
+        Closing it here would wipe the parent's reader slots; so it must not be collected either.
+        """
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._env))
+
+
+_NO_ROOM: Final = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
+
+
+class _Rows:
+    """`ledger.Rows` over one transaction."""
+
+    __slots__ = ("_tables", "_txn")
+
+    def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
+        self._txn, self._tables = txn, tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self._txn.get(key, db=self._tables[table])
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
+        found = self._txn.cursor(self._tables[table]).getmulti(keys)
+        if len(found) != len(keys):
+            raise StoreDamaged(f"{len(keys) - len(found)} of {len(keys)} rows that the index names are not in table {table!r}.")
+        return [value for _, value in found]
+
+    def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        cursor = self._txn.cursor(self._tables[table])
+        if reverse:
+            there = cursor.prev() if high and cursor.set_range(high) else cursor.last()
+            for row in cursor.iterprev() if there else ():
+                if row[0] < low:
+                    return
+                yield row
+        else:
+            there = cursor.set_range(low) if low else cursor.first()
+            for row in cursor.iternext() if there else ():
+                if high and row[0] >= high:
+                    return
+                yield row
+
+    def last(self, table: str) -> bytes | None:
+        cursor = self._txn.cursor(self._tables[table])
+        return cursor.key() if cursor.last() else None
+
+
+class Transaction:
+    """A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence."""
+
+    __slots__ = ("_tables", "_txn", "rows")
+
+    def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
+        self._txn, self._tables = txn, tables
+        self.rows = _Rows(txn, tables)
+
+    def apply(self, changes: Changes) -> None:
+        """
+        Do all of these changes.
+
+        Raises:
+            MapFull: The map is too small.
+            StoreDamaged: A row that must be there is not, or one that must not be there is.
+        """
+        try:
+            for table, key in changes.deletes:
+                if not self._txn.delete(key, db=self._tables[table]):
+                    raise StoreDamaged(f"Row {key.hex()} of {table!r} should be there to be removed. Rebuild the views.")
+            for table, rows in changes.puts.items():
+                log = table == "log"
+                cursor = self._txn.cursor(self._tables[table])
+                _, put = cursor.putmulti(rows, append=log, overwrite=not (log or table == "idx"))
+                if put != len(rows):
+                    raise StoreDamaged(f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views.")
+        except lmdb.MapFullError as error:
+            raise MapFull from error
+
+    def clear_views(self) -> None:
+        """Empty every table but the log and ``meta``."""
+        for table in VIEWS:
+            self._txn.drop(self._tables[table], delete=False)
+
+    def commit(self) -> None:
+        """
+        Commit; when this returns, all of it is durable.
+
+        Raises:
+            MapFull: The map is too small; nothing was committed.
+        """
+        try:
+            self._txn.commit()
+        except lmdb.MapFullError as error:
+            raise MapFull from error
+
+    def abort(self) -> None:
+        """Drop it."""
+        self._txn.abort()
+
+
+# --- opening --------------------------------------------------------------------------------------------
+
+
+def _open(folder: Path, map_size: int) -> Any:
+    for size in (map_size, *(s for s in _SMALLER if s < map_size), None):
+        if size is None:
+            raise StoreError(f"The store {folder} cannot be mapped: this process may not have {_SMALLER[-1] >> 20} MiB of addresses.")
+        try:
+            return lmdb.open(str(folder), map_size=size, create=True, **_FLAGS)
+        except lmdb.MemoryError:
+            continue
+        except PermissionError as error:
+            raise StoreUnwritable(f"The store {folder} cannot be opened: {error}.") from error
+        except lmdb.Error as error:
+            if getattr(error, "code", 0) == 13:  # EACCES
+                raise StoreUnwritable(f"The store {folder} cannot be opened: {error}.") from error
+            raise StoreError(f"LMDB cannot open the store {folder}: {error}.") from error
+    raise AssertionError
+
+
+def _create(folder: Path, map_size: int) -> None:
+    env = _open(folder, min(map_size, 1 << 30))
+    try:
+        tables = {table: env.open_db(table.encode()) for table in TABLES}
+        with env.begin(write=True) as txn:
+            meta = tables["meta"]
+            assert txn.put(b"format", msgspec.msgpack.encode(FORMAT), db=meta)
+            assert txn.put(b"store_id", uuid4().bytes, db=meta)
+        env.sync(True)
+    finally:
+        env.close()
+
+
+def _ours(folder: Path) -> None:
+    """Look into a file that stands without our own lock file, without leaving a trace: it may be anybody's."""
+    if not (folder / opening.DATA).is_file() or (folder / opening.OWN_LOCK).exists():
+        return
+    opening.examine(folder)
+    env = lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=_FLAGS["max_dbs"])
+    try:
+        meta = env.open_db(b"meta", create=False)
+        with env.begin() as txn:
+            _check_format(folder, txn.get(b"format", db=meta))
+    except lmdb.Error as error:
+        raise _foreign(folder) from error
+    finally:
+        env.close()
+
+
+def _foreign(folder: Path) -> NotAStore:
+    return NotAStore(f"{folder} holds an LMDB environment of another program. It was left as it is; give another folder.")
+
+
+def _check_format(folder: Path, stored: bytes | None) -> None:
+    if stored is None:
+        raise _foreign(folder)
+    try:
+        form = msgspec.msgpack.decode(stored, type=dict[str, int])
+        version, reader, writer = form["version"], form["min_reader"], form["min_writer"]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise _foreign(folder) from error
+    if max(reader, writer) > FORMAT["version"]:
+        raise StoreError(
+            f"The store {folder} has format {version}, which needs a release that knows format {max(reader, writer)}; this one"
+            f" knows format {FORMAT['version']}. Install a newer pluperfect. The store was left as it is."
+        )

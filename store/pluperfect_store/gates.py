@@ -1,0 +1,61 @@
+"""Two small locks: reads that share, and something that has to be alone for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """
+    Many may be inside at once; a resize of the map, a fork or a close waits until nobody is, and keeps
+    others out meanwhile. Whoever is inside must not enter again.
+    """
+
+    __slots__ = ("_alone", "_cond", "inside")
+
+    def __init__(self) -> None:
+        self._cond = threading.Condition(threading.Lock())
+        self._alone = False
+        self.inside = 0
+
+    def enter(self) -> None:
+        """Go in, once nobody has to be alone any more."""
+        with self._cond:
+            while self._alone:
+                self._cond.wait()
+            self.inside += 1
+
+    def leave(self) -> None:
+        """Go out."""
+        with self._cond:
+            self.inside -= 1
+            if not self.inside:
+                self._cond.notify_all()
+
+    def shut(self, timeout: float | None = None) -> bool:
+        """
+        Keep everybody out, and wait until nobody is inside.
+
+        Returns:
+            False where somebody still was after ``timeout`` seconds; the gate is shut all the same.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._cond:
+            while self._alone:
+                self._cond.wait()
+            self._alone = True
+            while self.inside:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._cond.wait(left)
+        return True
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        with self._cond:
+            self._alone = False
+            self._cond.notify_all()

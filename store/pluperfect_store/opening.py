@@ -1,0 +1,180 @@
+"""
+Before a store is opened: whose folder is this, and is its file whole?
+
+LMDB makes a new store of an empty file and dies of SIGBUS on a short one, so the meta pages are read here,
+in Python, before it gets to see the path. Whatever is refused is left as it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from pluperfect.errors import NotAStore, StoreDamaged, StoreError, StoreUnwritable
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process at a time is then up to the user
+    fcntl = None
+
+__all__ = ["DATA", "LOCK", "OWN_LOCK", "claim", "examine", "release"]
+
+DATA: Final = "data.mdb"
+LOCK: Final = "lock.mdb"  # LMDB's own; opening and closing it by hand would drop LMDB's locks
+OWN_LOCK: Final = "store.lock"
+
+_MAGIC: Final = 0xBEEFC0DE
+_PATIENCE: Final = 10.0  # seconds to wait for somebody who creates the store at this very moment
+
+
+def claim(folder: Path, create: Callable[[Path], None]) -> int:
+    """
+    Make sure that a sound store stands in this folder, and take a shared lock on it.
+
+    Args:
+        folder: Made where it is missing.
+        create: Makes a new store in the empty folder that it is given.
+
+    Returns:
+        A file descriptor that holds the lock; hand it to `release`.
+
+    Raises:
+        NotAStore, StoreDamaged, StoreUnwritable: What stands there cannot be opened; it was left as it is.
+        StoreError: Somebody works on the store offline.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotAStore(f"{folder} is a file; a store is a folder. Give the path of a folder, or of one to be made.")
+    data = folder / DATA
+    if data.exists():
+        examine(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        own = os.open(folder / OWN_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except (PermissionError, OSError) as error:
+        raise _unwritable(folder, error) from error
+    try:
+        if not data.exists():
+            _lock(own, folder, exclusive=True)
+            if not data.exists():
+                _create(folder, create)
+        _lock(own, folder, exclusive=False)
+        examine(folder)
+        for file in (data, folder / LOCK):
+            if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+                raise _unwritable(file, None)
+        if not os.access(folder, os.W_OK):
+            raise _unwritable(folder, None)
+    except BaseException:
+        os.close(own)
+        raise
+    return own
+
+
+def release(own: int) -> None:
+    """Let go of the shared lock."""
+    os.close(own)
+
+
+def _unwritable(path: Path, error: OSError | None) -> StoreUnwritable:
+    reason = "" if error is None else f" ({error.strerror})"
+    return StoreUnwritable(
+        f"{path} cannot be written by this user{reason}. A store takes locks even for reading; change the permissions,"
+        " or copy the store to a folder of your own."
+    )
+
+
+def _lock(own: int, folder: Path, *, exclusive: bool) -> None:
+    if fcntl is None:
+        return
+    until = time.monotonic() + _PATIENCE
+    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    while True:
+        try:
+            fcntl.flock(own, kind)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                doing = "is in use, but has lost its file data.mdb" if exclusive else "is locked for maintenance"
+                raise StoreError(f"The store {folder} {doing}. Try again when the other process is done.") from None
+            time.sleep(0.005)
+        else:
+            return
+
+
+def _create(folder: Path, create: Callable[[Path], None]) -> None:
+    """A store that is made beside and moved into place: whoever dies halfway leaves no half of one."""
+    for left in folder.glob(".new-*"):  # by somebody who died; the exclusive lock says that nobody is at it now
+        shutil.rmtree(left, ignore_errors=True)
+    beside = folder / f".new-{uuid4().hex}"
+    try:
+        beside.mkdir()
+        create(beside)
+        (beside / DATA).rename(folder / DATA)
+        _sync(folder)
+    except PermissionError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Make the entry of a new file in its folder durable."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def examine(folder: Path) -> None:
+    """
+    Read the two meta pages of ``data.mdb``.
+
+    Raises:
+        NotAStore: It is empty, foreign, or of the other engine that py-lmdb brings along.
+        StoreDamaged: It is shorter than it says.
+        StoreUnwritable: It may not be read.
+    """
+    data = folder / DATA
+    left = "It was left as it is."
+    if not data.is_file():
+        raise NotAStore(f"{data} is no file. {left}")
+    try:
+        with data.open("rb") as file:
+            head = file.read(64)
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise NotAStore(f"{data} is empty, which no store ever is. {left} If it is a leftover, remove it.")
+            if len(head) >= 28 and struct.unpack_from("=I", head, 24)[0] == _MAGIC:
+                raise NotAStore(f"{data} was written by LMDB 1.0; stores are of LMDB 0.9. {left} It may belong to another program.")
+            if len(head) < 44 or struct.unpack_from("=I", head, 16)[0] != _MAGIC:
+                raise NotAStore(f"{data} is no LMDB file. {left} Give another folder.")
+            version, page = struct.unpack_from("=I", head, 20)[0], struct.unpack_from("=I", head, 40)[0]
+            if version != 1 or not 512 <= page <= 65536:
+                raise NotAStore(f"{data} has LMDB data version {version} and pages of {page} bytes, which no store has. {left}")
+            if size < 2 * page:
+                raise StoreDamaged(f"{data} has {size} bytes, less than its two first pages. {left} Restore it from a backup.")
+            last = -1
+            newest = -1
+            for start in (0, page):
+                file.seek(start)
+                meta = file.read(152)
+                if struct.unpack_from("=I", meta, 16)[0] != _MAGIC:
+                    raise StoreDamaged(f"{data}: meta page {start // page} is overwritten. {left} Restore it from a backup.")
+                txn = struct.unpack_from("=Q", meta, 144)[0]
+                if txn > newest:
+                    newest, last = txn, struct.unpack_from("=Q", meta, 136)[0]
+            if (last + 1) * page > size:
+                raise StoreDamaged(
+                    f"{data} is cut short: it has {size} bytes, and says itself that it has {(last + 1) * page}. {left}"
+                    " Restore it from a backup."
+                )
+    except PermissionError as error:
+        raise _unwritable(data, error) from error
