@@ -67,7 +67,7 @@ class Service:
 
     def _handler(service) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's below
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 status, body = service.answer(parts.path, {k: v[0] for k, v in parse_qs(parts.query).items()})
                 data = json.dumps(body).encode()

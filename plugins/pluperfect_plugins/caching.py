@@ -34,7 +34,9 @@ _log: Final = logging.getLogger("pluperfect.plugins")
 
 def _policy(value: Any) -> CachePolicy | None:
     if value is not None and not isinstance(value, CachePolicy):
-        raise TypeError(f"cache_policy is made of INPUTS, TASK_SOURCE, RUN_ID, FLOW_PARAMETERS or NO_CACHE, not {value!r}.")
+        raise TypeError(
+            f"cache_policy is made of INPUTS, TASK_SOURCE, RUN_ID, FLOW_PARAMETERS or NO_CACHE, not {value!r}."
+        )
     return value
 
 
@@ -96,7 +98,9 @@ def cache_key(
         if key is None:
             return CacheKey(None, why="cache_key_fn gave None")
         if not isinstance(key, str):
-            raise PluginError(f"cache_key_fn of {definition.name} gave {key!r}; it must give a string, or None for no caching.")
+            raise PluginError(
+                f"cache_key_fn of {definition.name} gave {key!r}; it must give a string, or None for no caching."
+            )
         return CacheKey(key, {"cache_key_fn": key}, refresh=refresh, expiration=expiration)
     parts: dict[str, str] = {}
     for part in policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,):
@@ -182,6 +186,11 @@ def _digest_source(fn: Callable[..., Any]) -> str:
 def review(run: Run, proposal: Proposal) -> Verdict | None:
     """Pending -> Running with a hit becomes Cached; the engine puts the result in."""
     facts = proposal.facts
-    if facts.hit is None or facts.key is None or not isinstance(proposal.to, Running) or not isinstance(run.state, Pending):
+    if (
+        facts.hit is None
+        or facts.key is None
+        or not isinstance(proposal.to, Running)
+        or not isinstance(run.state, Pending)
+    ):
         return None
     return Verdict(to=Cached(source=facts.hit, key=facts.key), why=f"the key {facts.key} is known")

@@ -19,10 +19,14 @@ def _callables(name: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is None:
             return None
-        listed: list[Any] = [value] if callable(value) else list(cast("Iterable[Any]", value)) if _listable(value) else [None]
+        listed: list[Any] = (
+            [value] if callable(value) else list(cast("Iterable[Any]", value)) if _listable(value) else [None]
+        )
         for item in listed:
             if not callable(item):
-                raise TypeError(f"{name} is a list of callables, each called with (flow or task, run, state); got {value!r}.")
+                raise TypeError(
+                    f"{name} is a list of callables, each called with (flow or task, run, state); got {value!r}."
+                )
         return tuple(listed)
 
     return check

@@ -31,7 +31,7 @@ def _value(histories: Histories, packed: Any) -> Any:
     if packed.code == PLAIN:
         return _jsonable(histories.hooks.unpack(packed))
     if packed.code == ABSENT:
-        return {"not recorded": packed.data.decode(errors="replace")}
+        return {"not recorded": bytes(packed.data).decode(errors="replace")}
     return {"packed": histories.describe(packed)}
 
 
@@ -71,7 +71,8 @@ def _facts(facts: Facts) -> dict[str, Any] | None:
         "uncached": facts.uncached,
         "hit": None if facts.hit is None else {"run": id_text(facts.hit[0]), "seq": facts.hit[1]},
         "expires": facts.expires,
-        "answers": facts.answers and {name: str(a) if isinstance(a, State) else _jsonable(a) for name, a in facts.answers.items()},
+        "answers": facts.answers
+        and {name: str(a) if isinstance(a, State) else _jsonable(a) for name, a in facts.answers.items()},
     }
     return {name: value for name, value in shown.items() if value is not None} or None
 
@@ -132,7 +133,9 @@ def run_as_json(run: RecordedRun, upto: int | None = None, *, tree: bool = True)
 @click.option("--limit", default=50, show_default=True, help="At most so many.")
 @_AS_JSON
 @click.pass_obj
-def runs(desk: Any, state: str | None, name: str | None, tag: str | None, everything: bool, limit: int, as_json: bool) -> None:
+def runs(
+    desk: Any, state: str | None, name: str | None, tag: str | None, everything: bool, limit: int, as_json: bool
+) -> None:
     """List runs, the youngest first."""
     histories: Histories = desk.log
     try:
@@ -215,7 +218,9 @@ def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool)
     click.echo(f"{spec.kind} {spec.name}/{spec.run_name}   {found.id}")
     for given in spec.inputs:
         click.echo(f"  {given.name} = {_brief(histories.describe(given.value))}")
-    click.echo(f"  {'now' if upto is None else f'after entry {upto}'}: {'not born' if folded.state is None else sentence(folded.state)}")
+    click.echo(
+        f"  {'now' if upto is None else f'after entry {upto}'}: {'not born' if folded.state is None else sentence(folded.state)}"
+    )
     click.echo()
     for entry in found.history[: folded.seq]:
         _print_entry(entry, "")

@@ -8,13 +8,13 @@ msgpack beside a reference to that type, where a round trip is exact. All else i
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import importlib
 import io
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -33,10 +33,10 @@ _WORDS: Final[dict[str, type]] = {
     "set": set,
     "frozenset": frozenset,
     "bytearray": bytearray,
-    "datetime": datetime.datetime,
-    "date": datetime.date,
-    "time": datetime.time,
-    "timedelta": datetime.timedelta,
+    "datetime": dt.datetime,
+    "date": dt.date,
+    "time": dt.time,
+    "timedelta": dt.timedelta,
     "uuid": uuid.UUID,
     "decimal": decimal.Decimal,
 }
@@ -57,7 +57,7 @@ def options(kind: str) -> Sequence[Option]:
 
 def faithful(value: Any) -> bool:
     """Whether plain msgpack gives this value back with the same types throughout."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _SCALARS:
         return True
     if kind is int:
@@ -66,7 +66,9 @@ def faithful(value: Any) -> bool:
         return set(map(type, value)) <= _SCALARS or all(map(faithful, value))
     if kind is dict:
         keys = set(map(type, value))
-        return (keys <= {str, bytes} or (keys <= _KEYS and all(map(faithful, value)))) and all(map(faithful, value.values()))
+        return (keys <= {str, bytes} or (keys <= _KEYS and all(map(faithful, value)))) and all(
+            map(faithful, value.values())
+        )
     return False
 
 
@@ -99,13 +101,13 @@ def unpack(packed: Packed) -> Unpacked | None:
 
 
 def _typed(value: Any) -> Packed | None:
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     reference = _BY_TYPE.get(kind) or _reference(kind, value)
     if reference is None:
         return None
     try:
         body = _encode(value)
-        back = msgspec.msgpack.decode(body, type=kind)
+        back: Any = msgspec.msgpack.decode(body, type=kind)
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
         return None
     return Packed(TYPED, _encode([reference, body])) if _same(value, back) else None
@@ -137,26 +139,27 @@ def _referred(reference: str) -> type:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are equal with the same types throughout."""
-    kind = type(one)
+    kind = cast("type[Any]", type(one))
     if kind is not type(other):
         return False
     if kind in (list, tuple) or (isinstance(one, tuple) and hasattr(kind, "_fields")):
         mine, theirs = cast("Sequence[Any]", one), cast("Sequence[Any]", other)
         return len(mine) == len(theirs) and all(map(_same, mine, theirs))
     if kind is dict:
-        return len(one) == len(other) and all(
-            _same(a, b) and _same(one[a], other[b]) for a, b in zip(one, other, strict=True)
-        )  # fmt: skip
+        mine_at, theirs_at = cast("dict[Any, Any]", one), cast("dict[Any, Any]", other)
+        return len(mine_at) == len(theirs_at) and all(
+            _same(a, b) and _same(mine_at[a], theirs_at[b]) for a, b in zip(mine_at, theirs_at, strict=True)
+        )
     if kind in (set, frozenset):
-        kinds = {type(item) for item in one}
-        return one == other and kinds == {type(item) for item in other} and kinds <= {str, bytes, int}
+        kinds: set[type[Any]] = set(map(type, one))
+        return one == other and kinds == set(map(type, other)) and kinds <= {str, bytes, int}
     if dataclasses.is_dataclass(one):
         shown = {field.name for field in dataclasses.fields(one)}
         hidden = set(getattr(one, "__dict__", ())) - shown
         return not hidden and all(_same(getattr(one, name), getattr(other, name)) for name in shown)
     if isinstance(one, msgspec.Struct):
         return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
-    if isinstance(one, datetime.datetime | datetime.time):
+    if isinstance(one, dt.datetime | dt.time):
         return repr(one) == repr(other)
     return bool(one == other) and repr(one) == repr(other)
 
@@ -166,12 +169,13 @@ def _pickled(value: Any) -> bytes:
         data = pickle.dumps(value, 5)
         if b"__main__" not in data:
             return data
-    except Exception:  # noqa: S110 - cloudpickle knows more, and if it does not, its error is told
+    except Exception:
         pass
     import cloudpickle
 
+    dumps = cast("Callable[[Any], bytes]", cloudpickle.dumps)  # type: ignore[reportUnknownMemberType]
     try:
-        return cloudpickle.dumps(value)
+        return dumps(value)
     except Exception as error:
         path, culprit = _culprit(value, "$", 0)
         kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
@@ -182,6 +186,7 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
     """The innermost part of a value that cannot be pickled, and where it stands."""
     import cloudpickle
 
+    dump = cast("Callable[[Any, io.BytesIO], None]", cloudpickle.dump)  # type: ignore[reportUnknownMemberType]
     if depth > 20:
         return path, value
     parts: list[tuple[str, Any]] = []
@@ -189,11 +194,12 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
         parts = [(f"{path}[{key!r}]", item) for key, item in cast("dict[Any, Any]", value).items()]
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [(f"{path}[{i}]", item) for i, item in enumerate(cast("list[Any]", value))]
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        parts = [(f"{path}.{name}", item) for name, item in vars(value).items()]
+    elif not isinstance(value, type):
+        inside: dict[str, Any] = getattr(value, "__dict__", {})
+        parts = [(f"{path}.{name}", item) for name, item in inside.items()]
     for where, part in parts:
         try:
-            cloudpickle.dump(part, io.BytesIO())
+            dump(part, io.BytesIO())
         except Exception:
             return _culprit(part, where, depth + 1)
-    return path, value
+    return path, cast("Any", value)

@@ -42,7 +42,9 @@ def _delay(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         listed = [_seconds(item) for item in cast("Iterable[Any]", value)]
         if len(listed) > MOST:
-            raise ValueError(f"retry_delay_seconds lists {len(listed)} delays; {MOST} are the most. The last one repeats.")
+            raise ValueError(
+                f"retry_delay_seconds lists {len(listed)} delays; {MOST} are the most. The last one repeats."
+            )
         return tuple(listed)
     return _seconds(value)
 
@@ -89,10 +91,10 @@ def delays(given: Any, retries: int) -> Any:
 
 def base_delay(given: Any, retries: int, spent: int) -> float:
     """The delay before retry number ``spent + 1``, in seconds; the last of a list repeats."""
-    found = delays(given, retries)
+    found: float | tuple[float, ...] | None = delays(given, retries)
     if not found:
         return 0.0
-    return float(found) if not isinstance(found, tuple) else float(cast("tuple[float, ...]", found)[min(spent, len(found) - 1)])  # type: ignore[reportUnknownArgumentType]
+    return found[min(spent, len(found) - 1)] if isinstance(found, tuple) else float(found)
 
 
 def jittered(base: float, factor: float, chance: float) -> float:

@@ -74,34 +74,34 @@ def course(run: Run, *, intent: bool) -> Course:
         yield Sleep(run.ruling.until)
     if isinstance(run.state, Running):
         answer: Any = yield Ask("on_interrupt", run.state)
-        run = yield from propose(run, after_interruption(answer, run))
+        run = yield from propose(after_interruption(answer, run))
     while not run.final:
         state = run.state
         if isinstance(state, Running):
             if intent:
                 yield Durable()
             outcome: State = yield Call(run)
-            run = yield from propose(run, outcome)
+            run = yield from propose(outcome)
             if run.ruling is not None:
                 # The body has ended and cannot be put back: what a rule refuses here is the outcome.
-                run = yield from propose(run, Failed(cause="refused", message=_refusal(run)))
+                run = yield from propose(Failed(cause="refused", message=_refusal(run)))
         elif isinstance(state, Retrying):
             yield Sleep(state.due)
-            run = yield from propose(run, Running(attempt=run.attempt + 1, loop_count=run.loop_count))
+            run = yield from propose(Running(attempt=run.attempt + 1, loop_count=run.loop_count))
         elif isinstance(state, Looped):
-            run = yield from propose(run, Running(loop_count=run.loop_count))
+            run = yield from propose(Running(loop_count=run.loop_count))
         else:
             assert isinstance(state, Pending), state
             if state.due is not None:
                 yield Sleep(state.due)
             obstacle: Failed | None = yield Resolve()
-            run = yield from propose(run, obstacle or Running(loop_count=run.loop_count))
+            run = yield from propose(obstacle or Running(loop_count=run.loop_count))
         if run.ruling is not None:
             return run
     return run
 
 
-def propose(run: Run, to: State) -> Generator[Effect, Any, Run]:
+def propose(to: State) -> Generator[Effect, Any, Run]:
     """Propose until a rule decides: questions are put to the user's callables, delays are slept through."""
     facts = NO_FACTS
     while True:
@@ -111,7 +111,6 @@ def propose(run: Run, to: State) -> Generator[Effect, Any, Run]:
             facts = Facts(answers={**(facts.answers or {}), answer.option: said})
         elif answer.ruling is not None and answer.ruling.until is not None:
             yield Sleep(answer.ruling.until)
-            run = answer
         else:
             return answer
 

@@ -31,7 +31,9 @@ class Undigestible(PluperfectError, TypeError):
     """
 
     def __init__(self, path: str, value: object) -> None:
-        super().__init__(f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be hashed by its structure")
+        super().__init__(
+            f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be hashed by its structure"
+        )
         self.path = path
 
 
@@ -51,7 +53,7 @@ def digest(value: Any) -> bytes:
 
 def is_plain(value: Any) -> bool:
     """Whether msgpack alone tells this value from all others: no floats that equal ints, no tuples, no odd types."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _PLAIN:
         return kind is not int or -(1 << 63) <= value < 1 << 64
     if kind is float:
@@ -72,7 +74,7 @@ def _frame(tag: str, parts: Iterable[bytes]) -> bytes:
 def _canonical(value: Any, path: str, depth: int) -> bytes:
     if depth > _DEEP:
         raise Undigestible(path, value)
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if is_plain(value):
         return _frame("p", [_encode(value)])
     if kind is int:
@@ -81,25 +83,33 @@ def _canonical(value: Any, path: str, depth: int) -> bytes:
     if maker is not None:
         return maker(value, path, depth + 1)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+    if issubclass(kind, type) or (callable(value) and hasattr(value, "__qualname__")):
         return _frame("name", [f"{value.__module__}.{value.__qualname__}".encode()])
     if hasattr(kind, "_member_map_"):  # an Enum
-        return _frame(f"enum {name}", [str(value.name).encode()])
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
+        return _frame(f"enum {name}", [str(getattr(value, "name", value)).encode()])
+    names = _field_names(kind)
+    if names is not None:
         return _fields(name, {n: getattr(value, n) for n in names}, path, depth)
-    if isinstance(value, msgspec.Struct):
-        return _fields(name, {n: getattr(value, n) for n in value.__struct_fields__}, path, depth)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return _fields(name, dict(zip(value._fields, cast("tuple[Any, ...]", value), strict=True)), path, depth)
     if kind.__module__ in _BY_TEXT:
         return _frame(f"text {name}", [str(value).encode()])
-    if hasattr(value, "model_dump") and not isinstance(value, type):
-        return _frame(f"model {name}", [_canonical(value.model_dump(), path, depth + 1)])
+    dump: Callable[[], Any] | None = getattr(value, "model_dump", None)
+    if dump is not None:
+        return _frame(f"model {name}", [_canonical(dump(), path, depth + 1)])
     raise Undigestible(path, value)
 
 
-_BY_TEXT: Final = frozenset({"datetime", "decimal", "_decimal", "uuid", "pathlib", "pathlib._local", "zoneinfo", "fractions"})
+def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
+    """The fields of a dataclass, a Struct or a named tuple; None for other classes."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    return getattr(kind, "_fields", None) if issubclass(kind, tuple) else None
+
+
+_BY_TEXT: Final = frozenset(
+    {"datetime", "decimal", "_decimal", "uuid", "pathlib", "pathlib._local", "zoneinfo", "fractions"}
+)
 """The modules whose values are told apart by their text: each ``str`` of them is exact."""
 
 
@@ -130,14 +140,21 @@ def _mapping(value: Any, path: str, depth: int) -> bytes:
     return _frame("dict", sorted(pairs))
 
 
+def _by_repr(tag: str) -> Callable[[Any, str, int], bytes]:
+    def make(value: Any, path: str, depth: int) -> bytes:
+        return _frame(tag, [repr(value).encode()])
+
+    return make
+
+
 _MAKERS: Final[dict[type, Callable[[Any, str, int], bytes]]] = {
     list: _sequence("list"),
     tuple: _sequence("tuple"),
-    range: lambda value, path, depth: _frame("range", [repr(value).encode()]),
+    range: _by_repr("range"),
     set: _set("set"),
     frozenset: _set("frozenset"),
     dict: _mapping,
-    complex: lambda value, path, depth: _frame("complex", [repr(value).encode()]),
-    bytearray: lambda value, path, depth: _frame("bytearray", [bytes(value)]),
-    type(...): lambda value, path, depth: _frame("ellipsis", []),
+    complex: _by_repr("complex"),
+    bytearray: _by_repr("bytearray"),
+    type(...): _by_repr("ellipsis"),
 }

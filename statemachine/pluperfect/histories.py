@@ -230,7 +230,9 @@ class Histories:
             return RecordedRun(self, found[0])
         if found:
             some = ", ".join(id_text(run) for run in found[:4])
-            raise UnknownRun(f"{len(found)} runs match {run_id!r}: {some}{' ...' if len(found) > 4 else ''}. Give more digits.")
+            raise UnknownRun(
+                f"{len(found)} runs match {run_id!r}: {some}{' ...' if len(found) > 4 else ''}. Give more digits."
+            )
         names = {self._run_name(run): run for run in islice(self.log.find(roots=True), 200)}
         near = difflib.get_close_matches(str(run_id), names, 3)
         hint = f" Close: {', '.join(near)}." if near else " `pluperfect runs` lists them."

@@ -400,6 +400,7 @@ HOOKS: Final = tuple(name for name in vars(Specs) if not name.startswith("_"))
 _UNWRAPPED: Final = frozenset({"review", "during", "recorded", "options"})
 """The hooks whose answers need an author, so that no plugin may wrap them."""
 
+
 @cache
 def builtin_options(kind: str) -> Mapping[str, Option]:
     """The options that the built-in plugins add to ``kind``: known without opening a log, where a decorator checks them."""
@@ -439,9 +440,7 @@ class Hooks:
         PluginError: A plugin does not fit the contract: an unknown hook or argument, a name taken twice.
     """
 
-    def __init__(
-        self, plugins: Iterable[Any] = (), *, disabled: Iterable[str] = (), entry_points: bool = True
-    ) -> None:
+    def __init__(self, plugins: Iterable[Any] = (), *, disabled: Iterable[str] = (), entry_points: bool = True) -> None:
         self._manager = pluggy.PluginManager("pluperfect")
         self._manager.add_hookspecs(Specs)
         self._infos: list[PluginInfo] = []
@@ -463,7 +462,9 @@ class Hooks:
                 self._register(plugin, name, str(getattr(plugin, "__version__", "")), "given")
         if unknown:
             known = ", ".join([*BUILTIN, *(i.name for i in self._infos if i.name not in BUILTIN)])
-            raise PluginError(f"No plugin is called {', '.join(sorted(unknown))}, so it cannot be switched off. Known: {known}.")
+            raise PluginError(
+                f"No plugin is called {', '.join(sorted(unknown))}, so it cannot be switched off. Known: {known}."
+            )
         impls = {hook: self._impls(hook) for hook in HOOKS}
         self._reviewers, self._during, self._recorders = impls["review"], impls["during"], impls["recorded"]
         self._options: dict[str, dict[str, Option]] = {}
@@ -488,7 +489,9 @@ class Hooks:
         for hook in _UNWRAPPED.intersection(hooks):
             for impl in getattr(self._manager.hook, hook).get_hookimpls():
                 if impl.plugin is plugin and (impl.wrapper or impl.hookwrapper):
-                    raise PluginError(f"Plugin {name!r} wraps {hook!r}. That hook takes no wrappers: its answers need an author.")
+                    raise PluginError(
+                        f"Plugin {name!r} wraps {hook!r}. That hook takes no wrappers: its answers need an author."
+                    )
         if not hooks:
             raise PluginError(
                 f"Plugin {name!r} implements no hook. Mark its functions with @pluperfect.hookimpl; there are: {', '.join(HOOKS)}."
@@ -538,7 +541,9 @@ class Hooks:
             if declared is None:
                 continue
             if not isinstance(declared, Sequence) or not all(isinstance(o, Option) for o in declared):  # type: ignore[reportUnknownVariableType]
-                raise PluginError(f"Plugin {impl.plugin!r}: options({kind!r}) must return a list of Option, not {declared!r}.")
+                raise PluginError(
+                    f"Plugin {impl.plugin!r}: options({kind!r}) must return a list of Option, not {declared!r}."
+                )
             given: Sequence[Option] = declared  # type: ignore[reportUnknownVariableType]
             for option in given:
                 if option.name in owners:
@@ -593,7 +598,9 @@ class Hooks:
         """
         packed = None if self._pack is None else self._pack(value)
         if packed is None:
-            raise UnpackableValue(f"no plugin packs a {type(value).__qualname__} (is the plugin 'results' switched off?)")
+            raise UnpackableValue(
+                f"no plugin packs a {type(value).__qualname__} (is the plugin 'results' switched off?)"
+            )
         if type(packed) is not Packed:
             raise PluginError(f"A plugin's pack() returned {packed!r}; it must return a Packed value or None.")
         return packed
@@ -602,7 +609,9 @@ class Hooks:
         """Decode a packed value. The errors of its codec pass through."""
         found = None if self._unpack is None else self._unpack(packed)
         if found is None:
-            raise PluginError(f"No plugin unpacks codec {packed.code}: install or switch on the one that packed this value.")
+            raise PluginError(
+                f"No plugin unpacks codec {packed.code}: install or switch on the one that packed this value."
+            )
         if not isinstance(found, Unpacked):
             raise PluginError(f"A plugin's unpack() returned {found!r}; it must return Unpacked(value) or None.")
         return found.value
@@ -616,7 +625,9 @@ class Hooks:
         """
         opened = self._manager.hook.open_log(uri=uri)
         if opened is None:
-            raise UnknownStore(f"No plugin opens {uri!r}. Addresses look like lmdb:PATH or memory: (see `pluperfect plugins`).")
+            raise UnknownStore(
+                f"No plugin opens {uri!r}. Addresses look like lmdb:PATH or memory: (see `pluperfect plugins`)."
+            )
         return opened
 
     def make_runner(self, name: str) -> Runner:
@@ -696,7 +707,9 @@ class Attending(Struct, frozen=True):
 def grumble(plugin: str, transition: Transition) -> None:
     """Log the exception at hand: what a recorder does never alters a run."""
     state = transition.to.kind
-    _log.exception("plugin %r raised in recorded(), told of %s (seq %d); the run goes on", plugin, state, transition.seq)
+    _log.exception(
+        "plugin %r raised in recorded(), told of %s (seq %d); the run goes on", plugin, state, transition.seq
+    )
 
 
 def _is_set(options: Mapping[str, Any], option: Option) -> bool:

@@ -124,7 +124,9 @@ def open_record(data: bytes) -> Record:
     try:
         return _open(data)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreDamaged(f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect rebuild --check`.") from error
+        raise StoreDamaged(
+            f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect rebuild --check`."
+        ) from error
 
 
 def entry_of(record: Record) -> Entry | None:

@@ -73,7 +73,9 @@ def draw(run: Run) -> float:
     return int.from_bytes(sha256(seed).digest()[:7], "big") / (1 << 56)
 
 
-def settle(run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str = "", epoch: int = 0) -> Entry | Question:
+def settle(
+    run: Run, proposal: Proposal, verdict: Verdict | None = None, by: str = "", epoch: int = 0
+) -> Entry | Question:
     """
     Decide: what the log will hold of this proposal, given the verdict of the rule ``by`` (None: no rule spoke).
 

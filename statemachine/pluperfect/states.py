@@ -177,11 +177,30 @@ class State(Struct, frozen=True, array_like=True, dict=True):
 
     def carry(self, live: object) -> None:
         """Attach the live object behind the recorded data; it never enters the record."""
-        self.__dict__["live"] = live
+        self._attached["live"] = live
+
+    @property
+    def _attached(self) -> dict[str, Any]:
+        """What belongs to the state in this process alone; no field of it, and so never recorded or compared."""
+        return cast("dict[str, Any]", self.__dict__)
+
+    @property
+    def live(self) -> Any:
+        """The attached live object; None where there is none."""
+        return self._attached.get("live")
 
     def read_with(self, unpack: Callable[[Ext], Any]) -> None:
         """Attach the function that decodes the recorded data on demand."""
-        self.__dict__["unpack"] = unpack
+        self._attached["unpack"] = unpack
+
+    def belongs_to(self, run: bytes) -> None:
+        """Attach the id of the run whose state this is: a state made by hand has none."""
+        self._attached["run"] = run
+
+    @property
+    def of_run(self) -> bytes | None:
+        """The id of the run whose state this is."""
+        return self._attached.get("run")
 
     def __str__(self) -> str:
         name = getattr(self, "name", self.kind)
@@ -195,16 +214,16 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
     data: Any = None
 
     def _outcome(self) -> Any:
-        if "live" in self.__dict__:
-            return self.__dict__["live"]
-        data = self.data if self.data is not None else self.__dict__.get("cited")
+        if "live" in self._attached:
+            return self._attached["live"]
+        data = self.data if self.data is not None else self._attached.get("cited")
         if data is None:
             raise MissingResult("The run completed, but its result was not recorded (persist_result=False).")
         if type(data) is not Ext:
             return data
         if data.code == ABSENT:
-            raise MissingResult(f"The run completed, but its result was not recorded: {data.data.decode()}.")
-        return self.__dict__["unpack"](data)
+            raise MissingResult(f"The run completed, but its result was not recorded: {bytes(data.data).decode()}.")
+        return self._attached["unpack"](data)
 
 
 class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
@@ -277,7 +296,7 @@ class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
 
     def cite(self, data: Ext | None) -> None:
         """Attach the packed result of the source, where it is too large to stand here again."""
-        self.__dict__["cited"] = data
+        self._attached["cited"] = data
 
 
 class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
@@ -312,7 +331,7 @@ class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
             msgspec.structs.force_setattr(self, "name", _LABELS.get(self.cause, "Failed"))
 
     def _outcome(self) -> Any:
-        return _exception(self, self.__dict__)
+        return _exception(self, self._attached)
 
 
 class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
@@ -330,7 +349,7 @@ class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
     name: str = "TimedOut"
 
     def _outcome(self) -> Any:
-        return _exception(self, self.__dict__)
+        return _exception(self, self._attached)
 
 
 StateUnion = Pending | Running | Retrying | Looped | Cached | Completed | Failed | TimedOut
@@ -353,7 +372,7 @@ def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseExcept
     if isinstance(live, BaseException):
         return live
     if isinstance(live, State):
-        return cast(BaseException, live.result(raise_on_failure=False))
+        return cast("BaseException", live.result(raise_on_failure=False))
     if isinstance(live, str):
         return FailedRun(live)
     error = state.error

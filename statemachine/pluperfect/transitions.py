@@ -31,7 +31,21 @@ from .states import (
     TimedOut,
 )
 
-__all__ = ["NO_FACTS", "SPENDING", "TABLE", "Entry", "Facts", "Ruling", "Run", "Transition", "apply", "fold", "legal", "sentence", "stamp"]
+__all__ = [
+    "NO_FACTS",
+    "SPENDING",
+    "TABLE",
+    "Entry",
+    "Facts",
+    "Ruling",
+    "Run",
+    "Transition",
+    "apply",
+    "fold",
+    "legal",
+    "sentence",
+    "stamp",
+]
 
 TABLE: Final[Mapping[type[State] | None, frozenset[type[State]]]] = {
     None: frozenset({Pending}),  # birth

@@ -21,4 +21,3 @@ def log(uri, clock):
     with pluperfect.open(uri, clock=clock, entry_points=False) as opened:
         yield opened
         assert opened.compare() == []
-

@@ -54,7 +54,14 @@ def test_other_inputs_miss_and_the_parts_say_which_changed(log):
 
 @pytest.mark.parametrize(
     ("policy", "second_is_made"),
-    [(INPUTS, False), (INPUTS - "y", False), (INPUTS + TASK_SOURCE, False), (NO_CACHE, True), (INPUTS + RUN_ID, True), (DEFAULT, True)],
+    [
+        (INPUTS, False),
+        (INPUTS - "y", False),
+        (INPUTS + TASK_SOURCE, False),
+        (NO_CACHE, True),
+        (INPUTS + RUN_ID, True),
+        (DEFAULT, True),
+    ],
 )
 def test_policies_between_two_flow_runs(log, policy, second_is_made):
     double, calls = counting(cache_policy=policy)

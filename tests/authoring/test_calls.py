@@ -7,6 +7,7 @@ import inspect
 import threading
 
 import pytest
+
 import pluperfect
 from pluperfect import flow, tags, task, unmapped, wait
 from pluperfect.errors import (
@@ -391,7 +392,13 @@ def test_an_error_in_a_run_name_fails_the_run_before_it_begins(log):
 
 
 def test_the_runtime_is_empty_outside_of_runs():
-    assert (flow_run.id, flow_run.name, task_run.id, task_run.loop_count, task_run.parameters) == (None, None, None, 0, {})
+    assert (flow_run.id, flow_run.name, task_run.id, task_run.loop_count, task_run.parameters) == (
+        None,
+        None,
+        None,
+        0,
+        {},
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+
 from pluperfect import LOOP, flow, task
 from pluperfect.runtime import task_run
 from pluperfect.testing import kinds

@@ -124,13 +124,7 @@ def test_the_default_log_is_opened_once_in_home_and_closed_at_exit_with_nothing_
     import subprocess
     import sys
 
-    program = (
-        "from pluperfect import task\n"
-        "@task(durability='lazy')\n"
-        "def one(): return 1\n"
-        "one()\n"
-        "one()\n"
-    )
+    program = "from pluperfect import task\n@task(durability='lazy')\ndef one(): return 1\none()\none()\n"
     script = tmp_path / "program.py"
     script.write_text(program)
     environment = {**os.environ, "PLUPERFECT_HOME": str(tmp_path / "home")}

@@ -215,7 +215,9 @@ def test_a_call_with_other_inputs_at_the_same_place_is_refused_with_both_calls(s
     def whole():
         return step(inputs.pop(0)), step(9)
 
-    first_process(store, lambda run, p, d: run.state is not None and run.birth.index == 1 and p.to.kind == "Completed", whole)
+    first_process(
+        store, lambda run, p, d: run.state is not None and run.birth.index == 1 and p.to.kind == "Completed", whole
+    )
     with second_process(store) as log:
         with pytest.raises(Divergence, match=r"recorded: step\(n=1\)\n  called:   step\(n=2\)") as caught:
             whole()
@@ -387,7 +389,9 @@ def test_a_delayed_run_that_died_waits_on_to_the_recorded_time(store):
         def sleep_until(self, due):
             raise KeyboardInterrupt
 
-    with pluperfect.open(store, plugins=[Busy(), Dies(lambda r, p, d: p.to.kind == "Failed")], clock=Cut(), entry_points=False):
+    with pluperfect.open(
+        store, plugins=[Busy(), Dies(lambda r, p, d: p.to.kind == "Failed")], clock=Cut(), entry_points=False
+    ):
         with pytest.raises((RuleError, KeyboardInterrupt)):
             whole()
     clock = FakeClock(1_800_000_100.0)

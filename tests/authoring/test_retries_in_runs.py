@@ -266,6 +266,8 @@ def test_a_flow_retry_answers_finished_calls_from_the_attempt_before_and_makes_t
     assert made == [1, 1, "shaky", "shaky", "shaky"]
     run = log.runs(roots=True)[0]
     assert kinds(run) == ["Pending", "Running", "Retrying", "Running", "Completed"]
-    assert [kinds(child) for child in run.children[3:]] == [["Pending", "Cached"]] * 2 + [["Pending", "Running", "Completed"]]
+    assert [kinds(child) for child in run.children[3:]] == [["Pending", "Cached"]] * 2 + [
+        ["Pending", "Running", "Completed"]
+    ]
     assert run.children[3].state.source[0].hex() == run.children[0].id.replace("-", "")
     assert run.children[4].state.source[0].hex() == run.children[1].id.replace("-", "")

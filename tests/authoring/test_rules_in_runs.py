@@ -197,7 +197,9 @@ def test_callbacks_are_called_with_the_run_after_the_commit(opened):
     seen = []
 
     def note(word):
-        return lambda task, task_run, state: seen.append((word, task.name, task_run.seq, state.kind, log.log.position()))
+        return lambda task, task_run, state: seen.append(
+            (word, task.name, task_run.seq, state.kind, log.log.position())
+        )
 
     with opened() as log:
 

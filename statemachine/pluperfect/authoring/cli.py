@@ -98,13 +98,15 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
             if near:
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{error.format_message()} Did you mean {near[0]!r}?", ctx) from error
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -124,7 +126,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--store", metavar="URI", help="The store: lmdb:PATH or a path. Default: PLUPERFECT_STORE, else PLUPERFECT_HOME.")
+@click.option(
+    "--store", metavar="URI", help="The store: lmdb:PATH or a path. Default: PLUPERFECT_STORE, else PLUPERFECT_HOME."
+)
 @click.option("--disable", "disabled", metavar="PLUGIN", multiple=True, help="Leave a plugin out; may be repeated.")
 @click.version_option(package_name="pluperfect", prog_name="pluperfect")
 @click.pass_context
@@ -199,7 +203,9 @@ def rebuild_command(desk: Desk, check: bool, as_json: bool) -> None:
             click.echo(line)
         verb = "differ from the log" if check else "differed and were rebuilt"
         click.echo(
-            f"{records} records; {len(differences)} rows {verb}." if differences else f"{records} records; every view agrees."
+            f"{records} records; {len(differences)} rows {verb}."
+            if differences
+            else f"{records} records; every view agrees."
         )
     if check and differences:
         sys.exit(1)

@@ -109,7 +109,9 @@ def _by_thread(seconds: float, call: Callable[[], Any], abandoned: set[int]) -> 
         ended.set()
         abandoned.discard(threading.get_ident())
         if given_up and not isinstance(outcome[1], DeadlinePassed):
-            _log.warning("a call that had run into its timeout of %g s ended after all; its outcome is dropped", seconds)
+            _log.warning(
+                "a call that had run into its timeout of %g s ended after all; its outcome is dropped", seconds
+            )
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="pluperfect-limited", daemon=True)
     thread.start()

@@ -16,7 +16,7 @@ from .names import call_key
 
 __all__ = ["NOT_GIVEN", "SCRIPT", "Authored"]
 
-NOT_GIVEN: Final[Any] = type("NotGiven", (), {"__repr__": lambda self: "not given"})()
+NOT_GIVEN: Final[Any] = object()
 
 _FORBIDDEN: Final = frozenset("/%&><")
 SCRIPT: Final = "pluperfect_script_"
@@ -75,7 +75,9 @@ _COMMON: Final = (
     Option("tags", (), "labels to find its runs by"),
     Option("timeout_seconds", None, "how long one attempt may take", _seconds),
     Option("durability", None, "who waits for the disk: effect, result or lazy", _one_of("durability", *LEVELS, None)),  # type: ignore[arg-type]
-    Option("on_interrupt", "retry", "what becomes of a call whose process died: retry, fail, or ask a callable", _interrupt),
+    Option(
+        "on_interrupt", "retry", "what becomes of a call whose process died: retry, fail, or ask a callable", _interrupt
+    ),
 )
 
 ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
@@ -131,8 +133,9 @@ class Authored:
             if hasattr(fn, attribute):
                 setattr(self, attribute, getattr(fn, attribute))
         self.__wrapped__ = fn
-        if self.is_async and hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
+        mark: Any = getattr(inspect, "markcoroutinefunction", None)  # since Python 3.12
+        if self.is_async and mark is not None:
+            mark(self)
 
     @staticmethod
     def _default_name(fn: Callable[..., Any]) -> str:

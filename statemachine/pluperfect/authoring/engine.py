@@ -7,6 +7,7 @@ wait. Whatever a run needs to know or record is the Frame's.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import ExitStack
 from contextvars import copy_context
@@ -27,7 +28,6 @@ from .names import child_id, keyed_id, slug
 
 if TYPE_CHECKING:
     from .definitions import Authored
-    from .logs import OpenLog
 
 __all__ = ["born", "call", "call_async", "submit"]
 
@@ -221,20 +221,19 @@ def drive(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        kind = type(effect)
-        if kind is Propose:
+        if isinstance(effect, Propose):
             answer = frame.propose(effect)
             for waiting in tell(frame, answer):
                 finish_awaitable(waiting)
-        elif kind is Call:
+        elif isinstance(effect, Call):
             answer = _call_body(frame)
-        elif kind is Durable:
+        elif isinstance(effect, Durable):
             answer = None if frame.ticket is None else frame.ticket.wait()
-        elif kind is Resolve:
+        elif isinstance(effect, Resolve):
             for future in frame.waits_for():
                 future.wait()
             answer = frame.resolve(frame.definition.owner.binder)
-        elif kind is Ask:
+        elif isinstance(effect, Ask):
             answer = _ask(frame, effect)
         else:
             frame.send()
@@ -249,20 +248,19 @@ async def drive_async(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        kind = type(effect)
-        if kind is Propose:
+        if isinstance(effect, Propose):
             answer = frame.propose(effect)
             for waiting in tell(frame, answer):
                 await waiting
-        elif kind is Call:
+        elif isinstance(effect, Call):
             answer = await _await_body(frame)
-        elif kind is Durable:
+        elif isinstance(effect, Durable):
             answer = None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
-        elif kind is Resolve:
+        elif isinstance(effect, Resolve):
             for future in frame.waits_for():
                 await _ended(future)
             answer = frame.resolve(frame.definition.owner.binder)
-        elif kind is Ask:
+        elif isinstance(effect, Ask):
             answer = await _ask_async(frame, effect)
         else:
             frame.send()
@@ -278,7 +276,7 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     told, frame.untold = frame.untold, []
     waiting: list[Any] = []
     for run, transition in told:
-        transition.to.__dict__.setdefault("unpack", frame.log.unpack)
+        transition.to.read_with(frame.log.unpack)
         answers = frame.attending.notify(run, transition, frame.definition)
         waiting.extend(_guarded(awaitable, transition) for awaitable in answers)
     return waiting
@@ -460,10 +458,10 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     assert state is not None
     if not state.final:
         raise refusal(frame)
-    state.__dict__.setdefault("unpack", frame.log.unpack)
-    state.__dict__["run"] = run.id
+    state.read_with(frame.log.unpack)
+    state.belongs_to(run.id)
     if return_state:
-        live = state.__dict__.get("live")
+        live = state.live
         if isinstance(live, BaseException) and not isinstance(live, Exception):
             raise live
         return state
@@ -482,7 +480,12 @@ def refusal(frame: Frame) -> PluperfectError:
 
 
 def call(
-    authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, root_id: bytes | None = None
+    authored: Authored,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    return_state: bool,
+    root_id: bytes | None = None,
 ) -> Any:
     """Call a flow or task whose function is not async; with ``root_id``, go on with that root run."""
     turn = _turn(authored, root_id)
@@ -500,7 +503,12 @@ def call(
 
 
 async def call_async(
-    authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool, root_id: bytes | None = None
+    authored: Authored,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    return_state: bool,
+    root_id: bytes | None = None,
 ) -> Any:
     """Call a flow or task whose function is async."""
     turn = _turn(authored, root_id)
@@ -522,16 +530,18 @@ async def call_async(
             turn.release()
 
 
-def _turn(authored: Authored, root_id: bytes | None) -> Any:
+def _turn(authored: Authored, root_id: bytes | None) -> threading.Lock | None:
     """The lock of a root run that others of this process may be carrying out under the same id; mostly None."""
     if current_frame.get() is not None:
         return None
-    key = authored.given.get("idempotency_key")
-    if root_id is None and key is None:
-        return None
+    key: str | None = authored.given.get("idempotency_key")
+    if root_id is None:
+        if key is None:
+            return None
+        root_id = keyed_id(authored.name, key)
     from .logs import nearest_log
 
-    return nearest_log().turn(root_id or keyed_id(authored.name, key))
+    return nearest_log().turn(root_id)
 
 
 def submit(
@@ -597,12 +607,10 @@ def _carry_out(future: Future[Any]) -> None:
         assert state is not None
         assert frame.parent is not None
         frame.parent.count(frame)
-        state.__dict__.setdefault("unpack", frame.log.unpack)
-        state.__dict__["run"] = frame.run.id
+        state.read_with(frame.log.unpack)
+        state.belongs_to(frame.run.id)
         future.settle(state if state.final else refusal(frame))
     except BaseException as error:
         future.settle(error)
     finally:
         current_frame.reset(token)
-
-

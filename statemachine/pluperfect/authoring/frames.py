@@ -125,9 +125,42 @@ class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
     __slots__ = (
-        "_counts", "_stopped", "abandoned", "active", "_names", "_replay", "args", "arguments", "attending", "cache_key", "completed",
-        "cut_off", "deadline", "definition", "failures", "fresh", "held", "hit", "hold", "kwargs", "level", "limit", "live_payload",
-        "lock", "open", "parent", "resting", "run", "runner", "salt", "session", "thread", "ticket", "total", "turn", "untold",
+        "_counts",
+        "_names",
+        "_replay",
+        "_stopped",
+        "abandoned",
+        "active",
+        "args",
+        "arguments",
+        "attending",
+        "cache_key",
+        "completed",
+        "cut_off",
+        "deadline",
+        "definition",
+        "failures",
+        "fresh",
+        "held",
+        "hit",
+        "hold",
+        "kwargs",
+        "level",
+        "limit",
+        "live_payload",
+        "lock",
+        "open",
+        "parent",
+        "resting",
+        "run",
+        "runner",
+        "salt",
+        "session",
+        "thread",
+        "ticket",
+        "total",
+        "turn",
+        "untold",
     )  # fmt: skip
 
     def __init__(
@@ -214,10 +247,11 @@ class Frame:
         decision = self._judge(Proposal(to, at, facts))
         if type(decision) is Question:
             return decision
-        state = decision.to
+        entry = cast("Entry", decision)
+        state = entry.to
         if type(state) is Cached and self.hit is not None:
-            decision = replace(decision, to=self._cached(state))
-        self.record(cast(Entry, decision))
+            entry = replace(entry, to=self._cached(state))
+        self.record(entry)
         return self.run
 
     def judge_birth(self, proposal: Proposal) -> tuple[Entry, Ruling | None]:
@@ -227,7 +261,9 @@ class Frame:
             return cast(Entry, settle(self.run, proposal, verdict, by, self.session.epoch)), None
         spoken = settle(self.run, proposal, verdict, by, self.session.epoch)
         if not isinstance(spoken, Ruling):
-            raise PluginError(f"Rule {by!r} asks a question about a birth; there is nothing to ask before a run is born.")
+            raise PluginError(
+                f"Rule {by!r} asks a question about a birth; there is nothing to ask before a run is born."
+            )
         return cast(Entry, settle(self.run, proposal, epoch=self.session.epoch)), replace(spoken, seq=spoken.seq + 1)
 
     def rename(self, name: str) -> None:
@@ -240,7 +276,7 @@ class Frame:
             verdict, by = self.attending.review(run, proposal, self.definition)
             if verdict is not None and verdict.to is not None:
                 verdict = replace(verdict, to=self.packed(verdict.to))
-                live = proposal.to.__dict__.get("live")
+                live = proposal.to.live
                 if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
                     verdict.to.carry(live)
         else:
@@ -454,19 +490,27 @@ class Frame:
 
     def _returned_state(self, state: State) -> State:
         if isinstance(state, Completed | Cached):
-            live = state.__dict__.get("live", state.data)
-            kept = Completed(state.message, self.packed(state).data, name=state.name if state.kind != state.name else "Completed")
+            live = state.data if state.live is None else state.live
+            kept = Completed(
+                state.message, self.packed(state).data, name=state.name if state.kind != state.name else "Completed"
+            )
             kept.carry(live)
             return kept
         if isinstance(state, Failed | TimedOut):
             # Cancelled and crashed keep their cause, and so are not retried.
-            cause = state.cause if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"} else "returned"
+            cause = (
+                state.cause
+                if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"}
+                else "returned"
+            )
             made = Failed(state.message, cause, state.error, name="" if state.name == state.kind else state.name)
             error = state.result(raise_on_failure=False)
             made.carry(error)
             return made if made.error is not None else replace_error(made, self._error(error), error)
         return self.failed(
-            TypeError(f"the body returned {state.kind}, which is not final; only `raise LOOP(...)` makes a task run again")
+            TypeError(
+                f"the body returned {state.kind}, which is not final; only `raise LOOP(...)` makes a task run again"
+            )
         )
 
     def raised(self, error: BaseException, elapsed: float) -> State:
@@ -500,13 +544,17 @@ class Frame:
         """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
         for child in list(self.active):
             child.cut()
-        text = f"{self.definition.kind.capitalize()} {self.run.birth.run_name!r} ran into its timeout of {self.limit:g} s."
+        text = (
+            f"{self.definition.kind.capitalize()} {self.run.birth.run_name!r} ran into its timeout of {self.limit:g} s."
+        )
         error = RunTimeout(text)
         return self._carrying(TimedOut(text, self.limit, elapsed, self._error(error)), error)
 
     def _looped(self, signal: LOOP) -> State:
         if self.definition.kind == "flow":
-            return self.failed(TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)"))
+            return self.failed(
+                TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)")
+            )
         payload = None
         if signal.result is not NO_PAYLOAD:
             try:
@@ -554,7 +602,7 @@ class Frame:
 
     def _flow_value(self, value: Any) -> Any:
         """The value or state that the returned value and the children together amount to."""
-        if isinstance(value, State) and "run" not in value.__dict__:
+        if isinstance(value, State) and value.of_run is None:
             return value  # made by hand: taken as it is
         listed: Any = None
         if isinstance(value, Future | State):
@@ -580,7 +628,7 @@ class Frame:
             whole = self.completed == self.total
             done = "All states completed." if whole else f"{self.completed}/{self.total} states completed."
             return Completed(done, Packed(1, b"\xc0"))
-        return value
+        return cast("Any", value)
 
     def _children_failed(self, failed: int, total: int, first: State) -> Failed:
         error = first.result(raise_on_failure=False)
@@ -592,7 +640,7 @@ class Frame:
     def _citing(value: Any, message: str) -> Completed:
         """Completed with a reference to the runs whose states were returned."""
         items: list[Any] = [value] if isinstance(value, State) else list(value)
-        runs = [item.__dict__.get("run", b"") for item in items]
+        runs = [item.of_run or b"" for item in items]
         body = msgspec.msgpack.encode(runs[0] if isinstance(value, State) else runs)
         state = Completed(message, Packed(RESULT, body))
         state.carry(value)
@@ -740,7 +788,9 @@ def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole
             made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
             continue
         if holds_futures(value):
-            stood_in = resolved(value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found))
+            stood_in = resolved(
+                value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found)
+            )
             made.append(Input(name, _digest(stood_in)))
             continue
         known, packed = _digest(value), None
@@ -749,7 +799,7 @@ def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole
                 packed = pack(value)
             except Exception as error:
                 packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
-            if not whole and packed is not None and len(packed.data) > INPUT_LIMIT:
+            if not whole and packed is not None and len(bytes(packed.data)) > INPUT_LIMIT:
                 packed = None
         made.append(Input(name, known, packed))
     return tuple(made)

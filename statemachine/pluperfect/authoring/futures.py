@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import TimeoutError as _FutureTimeout  # noqa: UP041 - an alias, kept for what users catch
+from concurrent.futures import TimeoutError as _FutureTimeout
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -178,14 +178,14 @@ class Future(Generic[R]):
         return f"<Future {self._frame.run.birth.run_name} {word}>"
 
 
-class FutureList(list[Future[R]]):
+class FutureList(list[Future[T]]):
     """The futures of one ``map``, in the order of its inputs."""
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for all, at most so many seconds in all."""
         wait(self, timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[R]:
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[T]:
         """
         All results in order; the first failure raises.
 
@@ -194,7 +194,8 @@ class FutureList(list[Future[R]]):
         """
         until = None if timeout is None else time.monotonic() + timeout
         return [
-            future.result(None if until is None else max(until - time.monotonic(), 0.0), raise_on_failure) for future in self
+            future.result(None if until is None else max(until - time.monotonic(), 0.0), raise_on_failure)
+            for future in self
         ]
 
 
@@ -262,7 +263,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 def holds_futures(value: Any) -> bool:
     """Whether a future or a run's state stands anywhere in the containers of this value."""
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind in _PLAIN:
         return False
     if isinstance(value, Future | State):
@@ -295,5 +296,6 @@ def resolved(value: Any, answer: Callable[[Future[Any] | State], Any]) -> Any:
         return value
     if isinstance(value, dict):
         return {resolved(k, answer): resolved(v, answer) for k, v in cast("dict[Any, Any]", value).items()}
-    items = [resolved(item, answer) for item in value]
-    return items if isinstance(value, list) else type(value)(items)
+    items = [resolved(item, answer) for item in cast("Iterable[Any]", value)]
+    kind = cast("Callable[[list[Any]], Any]", type(value))
+    return items if isinstance(value, list) else kind(items)

@@ -46,13 +46,22 @@ def _marked(raw: bytes) -> bytes:
     return bytes(bits)
 
 
-def child_id(root: bytes, parent: bytes, key: str, index: int, map_index: int | None, generation: int, redo: int) -> bytes:
+def child_id(
+    root: bytes, parent: bytes, key: str, index: int, map_index: int | None, generation: int, redo: int
+) -> bytes:
     """
     The id of a call, from the run that makes it and the place where it is made.
 
     Its first 6 bytes are the root's, so that the rows of a tree lie together in the store.
     """
-    place = b"%b/%b/%d/%d/%d/%d" % (parent, key.encode(), index, -1 if map_index is None else map_index, generation, redo)
+    place = b"%b/%b/%d/%d/%d/%d" % (
+        parent,
+        key.encode(),
+        index,
+        -1 if map_index is None else map_index,
+        generation,
+        redo,
+    )
     return _marked(root[:6] + sha256(place).digest()[:10])
 
 

@@ -31,7 +31,9 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
     spec = run.birth
     if spec.kind != "flow" or spec.parent is not None:
         above = f" It belongs to {recorded.parent!r}: resume that one." if recorded.parent is not None else ""
-        raise PluperfectError(f"{recorded!r} is no flow that was called from outside, so it cannot be resumed by itself.{above}")
+        raise PluperfectError(
+            f"{recorded!r} is no flow that was called from outside, so it cannot be resumed by itself.{above}"
+        )
     if run.final:
         return recorded
     flow = find_flow(spec.entry, spec.name)

@@ -26,7 +26,9 @@ class ThreadPoolTaskRunner:
     """
 
     def __init__(self, max_workers: int | None = None) -> None:
-        if max_workers is not None and (isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1):
+        if max_workers is not None and (
+            isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1
+        ):
             raise ValueError(f"max_workers is a whole number from 1, or None, not {max_workers!r}.")
         self.max_workers = max_workers
         self._pool: ThreadPoolExecutor | None = None

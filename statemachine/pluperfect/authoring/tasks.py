@@ -94,7 +94,7 @@ class Task(Authored, Generic[P, R]):
         parent = current_frame.get()
         count = next(iter(lengths.values()))
         numbered = parent.place(self.key, self.name, count) if parent is not None else None
-        plain = {place: value.value if isinstance(value, unmapped) else value for place, value in [*enumerate(args), *kwargs.items()]}  # type: ignore[reportUnknownMemberType]
+        plain = {place: _constant(value) for place, value in [*enumerate(args), *kwargs.items()]}
         futures: FutureList[Any] = FutureList()
         for i in range(count):
             given = {place: mapped[place][i] if place in mapped else value for place, value in plain.items()}
@@ -142,6 +142,11 @@ class _Bound:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.task, name)
+
+
+def _constant(value: Any) -> Any:
+    """What every call of a map is given where an argument is not iterated over."""
+    return cast("unmapped[Any]", value).value if isinstance(value, unmapped) else value
 
 
 def _column(value: Any) -> list[Any] | None:

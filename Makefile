@@ -1,0 +1,49 @@
+# Two commands do all set-up: `make demo` and `make test`. Only Python 3.11 to 3.13 and make are needed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: demo test check lint types contracts docs long clean
+
+demo: $(VENV)/.runnable
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+check: lint types contracts docs
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/python -m pytest tests/docs
+
+long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m long -rP
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+		sys.exit(0 if ok else "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 test" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runnable: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.runnable
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
