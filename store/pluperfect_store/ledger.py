@@ -8,6 +8,7 @@ a row that came and went within the batch is never written at all.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from pluperfect.records import GENESIS, body_of, check_body, decode, entry_of, l
 from pluperfect.transitions import Entry
 
 from .layout import VIEWS, decode_head, encode_value, idx_key, number, past, u64
-from .views import birth_of, evolve, key_of, lasting, root_of, standing
+from .views import Row, birth_of, evolve, key_of, lasting, root_of, standing
 
 __all__ = ["Batch", "Changes", "Prepared", "Rows", "differences", "end_of", "fold_log", "prepare", "projected", "tail", "under"]
 
@@ -134,7 +135,7 @@ class Batch:
         self._heads: dict[bytes, Head] = {}
         self._log: list[tuple[bytes, bytes]] = []
         self._idx: list[tuple[bytes, bytes]] = []
-        self._lasting: list[tuple[str, bytes, bytes]] = []
+        self._lasting: list[Row] = []
 
     def head(self, run: bytes) -> Head | None:
         """The head of a run as this batch will leave it."""
@@ -158,20 +159,35 @@ class Batch:
             Conflict: A run has another version than the append expects, or its root is not there.
             ValueError: The root is not the one that the run was born under, or an entry cannot be sealed.
         """
-        epoch = op.epoch
-        heads: dict[bytes, Head | None] = {}
-        for part, _ in op.parts:
-            heads[part.run] = self._checked(part, op)
-        sealed: list[tuple[bytes, Entry, bytes, bytes]] = []
-        for part, bodies in op.parts:
-            run, head = part.run, heads[part.run]
-            prev = GENESIS if head is None else head.leaf
+        epoch, position = op.epoch, self.position
+        heads: list[tuple[bytes, Head]] = []
+        log: list[tuple[bytes, bytes]] = []
+        idx: list[tuple[bytes, bytes]] = []
+        rows: list[Row] = []
+        before = [self._checked(part, op) for part, _ in op.parts]
+        for (part, bodies), head in zip(op.parts, before, strict=True):
+            run = part.run
+            now, prev = head, GENESIS if head is None else head.leaf
             for entry, (kind, body) in zip(part.entries, bodies, strict=True):
                 record = seal(run, entry, kind, body, prev, epoch)
                 prev = leaf(record)
-                sealed.append((run, entry, record, prev))
-        for run, entry, record, hashed in sealed:  # from here on nothing can fail
-            self.enter(run, entry.seq, entry, record, hashed, epoch)
+                position += 1
+                place = u64(position)
+                now = evolve(now, run, position, entry, prev, epoch)
+                log.append((place, record))
+                idx.append((idx_key(run, entry.seq), place))
+                rows += lasting(run, position, entry.seq, entry)
+            assert now is not None
+            heads.append((run, now))
+        # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
+        self.position = position
+        self._log += log
+        self._idx += idx
+        self._lasting += rows
+        self._heads.update(heads)
+        for part, _ in op.parts:
+            if part.root != part.run:
+                self._raise_term(part.root, epoch)
 
     def _checked(self, part: Part, op: Prepared) -> Head | None:
         run, root = part.run, part.root
@@ -222,49 +238,49 @@ class Batch:
                 yield number(key[16:]), data
 
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
-        """Put one record at the end of the log, and project it."""
-        position = self.position + 1
-        head = evolve(self.head(run), run, position, entry, hashed, epoch)
-        place = u64(position)
-        self.position = position
+        """Put a record that is sealed already at the end of the log, and project it."""
+        self.position += 1
+        head = evolve(self.head(run), run, self.position, entry, hashed, epoch)
+        place = u64(self.position)
         self._heads[run] = head
         self._log.append((place, record))
         self._idx.append((idx_key(run, seq), place))
-        self._lasting.extend(lasting(run, position, seq, entry))
+        self._lasting += lasting(run, self.position, seq, entry)
         if head.root is not None:
-            top = self.head(head.root)
-            if top is not None and top.root is None and epoch > top.epoch:
-                self._heads[head.root] = replace(top, epoch=epoch)
+            self._raise_term(head.root, epoch)
+
+    def _raise_term(self, root: bytes, epoch: int) -> None:
+        top = self.head(root)
+        if top is not None and top.root is None and epoch > top.epoch:
+            self._heads[root] = replace(top, epoch=epoch)
 
     # --- what comes of it
 
     def changes(self) -> Changes:
         """What has to be done to the tables."""
-        tables: dict[str, dict[bytes, bytes]] = {table: {} for table in VIEWS}
+        tables: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         deletes: list[tuple[str, bytes]] = []
-        heads = tables["head"]
         for run, head in self._heads.items():
             before = self._before.get(run)
             if head is before:
                 continue
-            heads[run] = encode_value(head)
-            if before is None:
+            tables["head"][run] = encode_value(head)
+            if before is not None:
+                if before.state == head.state and before.due == head.due:
+                    continue
+                old, new = standing(run, before), standing(run, head)
+                deletes += [(table, key) for table, key, value in old if (table, key, value) not in new]
+                for row in new:
+                    if row not in old:
+                        tables[row[0]][row[1]] = row[2]
+            else:
                 for table, key, value in standing(run, head):
                     tables[table][key] = value
-            elif before.state != head.state or before.due != head.due:
-                gone = {(table, key) for table, key, _ in standing(run, before)}
-                for table, key, value in standing(run, head):
-                    if (table, key) in gone:
-                        gone.discard((table, key))
-                    else:
-                        tables[table][key] = value
-                deletes.extend(gone)
         for table, key, value in self._lasting:
             tables[table][key] = value
-        tables["idx"].update(self._idx)
-        puts = {table: sorted(rows.items()) for table, rows in tables.items() if rows}
+        puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
-            puts["log"] = self._log
+            puts["idx"], puts["log"] = sorted(self._idx), self._log
         return Changes(puts, deletes)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -40,25 +40,42 @@ def open_log(uri: str) -> Log | None:
 
 
 class _Table:
-    """Rows in the order of their keys. Most keys arrive in that order."""
+    """Rows that can be read in the order of their keys. Keys are put in order when somebody looks, not before."""
 
-    __slots__ = ("keys", "values")
+    __slots__ = ("_fresh", "_keys", "_stale", "values")
 
     def __init__(self) -> None:
-        self.keys: list[bytes] = []
         self.values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+        self._fresh: list[bytes] = []
+        self._stale: set[bytes] = set()  # keys in the list that have no row any more
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.values:
-            if not self.keys or key > self.keys[-1]:
-                self.keys.append(key)
+            if key in self._stale:
+                self._stale.discard(key)
             else:
-                self.keys.insert(bisect_left(self.keys, key), key)
+                self._fresh.append(key)
         self.values[key] = value
 
     def delete(self, key: bytes) -> None:
         del self.values[key]
-        del self.keys[bisect_left(self.keys, key)]
+        self._stale.add(key)
+
+    def keys(self) -> list[bytes]:
+        """All keys in order; the list is not changed by later puts and deletes, but by the next look."""
+        if self._fresh:
+            if len(self._fresh) * 64 < len(self._keys):
+                for key in self._fresh:
+                    insort(self._keys, key)
+            else:
+                self._keys.extend(self._fresh)
+                self._keys.sort()
+            self._fresh.clear()
+        if len(self._stale) * 4 > len(self._keys):
+            self._keys = [key for key in self._keys if key in self.values]
+            self._stale.clear()
+        return self._keys
 
 
 class _Tables:
@@ -75,16 +92,16 @@ class _Tables:
         return [values[key] for key in keys]
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        rows = self.tables[table]
-        first = bisect_left(rows.keys, low)
-        last = bisect_left(rows.keys, high) if high else len(rows.keys)
+        keys, values = self.tables[table].keys(), self.tables[table].values
+        first = bisect_left(keys, low)
+        last = bisect_left(keys, high) if high else len(keys)
         for place in range(last - 1, first - 1, -1) if reverse else range(first, last):
-            key = rows.keys[place]
-            yield key, rows.values[key]
+            value = values.get(keys[place])
+            if value is not None:
+                yield keys[place], value
 
     def last(self, table: str) -> bytes | None:
-        keys = self.tables[table].keys
-        return keys[-1] if keys else None
+        return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
 
     def apply(self, changes: Changes) -> None:
         for table, key in changes.deletes:

@@ -49,7 +49,7 @@ def claim(folder: Path, create: Callable[[Path], None]) -> int:
         StoreError: Somebody works on the store offline.
     """
     if folder.exists() and not folder.is_dir():
-        raise NotAStore(f"{folder} is a file; a store is a folder. Give the path of a folder, or of one to be made.")
+        raise NotAStore(f"{folder} is a file, not a store; a store is a folder. Give the path of a folder, or of one to be made.")
     data = folder / DATA
     if data.exists():
         examine(folder)

@@ -27,6 +27,9 @@ Row = tuple[str, bytes, bytes]
 _UNBORN: Final = Head(0, 0, 0, 0, b"")
 
 
+_NO_ROWS: Final[list[Row]] = []
+
+
 def birth_of(entry: Entry | None) -> Spec | None:
     """The Spec that a first entry carries."""
     state = None if entry is None else entry.to
@@ -88,10 +91,7 @@ def standing(run: bytes, head: Head) -> list[Row]:
 def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[Row]:
     """The rows that say what one entry brought about."""
     to = None if entry is None else entry.to
-    kind = type(to)
-    if kind is Pending:
-        return _born(run, position, to.spec) if seq == 1 and to.spec is not None else []  # type: ignore[union-attr]
-    if kind is Completed:
+    if type(to) is Completed:
         key = key_of(entry)
         if key is not None:
             assert entry is not None
@@ -99,7 +99,9 @@ def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[Ro
             # As float, which is how it comes back from the log: a projection of either gives the same bytes.
             cell = Cell(run, seq, None if expires is None else float(expires))
             return [("cache", cache_key(key), encode_value(cell))]
-    return []
+    elif type(to) is Pending and seq == 1 and to.spec is not None:
+        return _born(run, position, to.spec)
+    return _NO_ROWS
 
 
 def key_of(entry: Entry | None) -> str | None:
