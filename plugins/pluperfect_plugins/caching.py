@@ -63,8 +63,8 @@ def options(kind: str) -> Sequence[Option] | None:
     if kind != "task":
         return None
     return [
-        Option("cache_policy", None, "which parts of a call make its key", _policy, wakes=True),
-        Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn, wakes=True),
+        Option("cache_policy", None, "which parts of a call make its key", _policy),
+        Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn),
         Option("cache_expiration", None, "for how long a result answers", _expiration),
         Option("refresh_cache", None, "make the call, and replace the entry"),
     ]
@@ -184,13 +184,14 @@ def _digest_source(fn: Callable[..., Any]) -> str:
 
 @hookimpl
 def review(run: Run, proposal: Proposal) -> Verdict | None:
-    """Pending -> Running with a hit becomes Cached; the engine puts the result in."""
+    """
+    Pending -> Running with a hit becomes Cached; the engine puts the result in.
+
+    The hit may come from the cache index, whoever made the key, or from an earlier attempt of the caller.
+    """
     facts = proposal.facts
-    if (
-        facts.hit is None
-        or facts.key is None
-        or not isinstance(proposal.to, Running)
-        or not isinstance(run.state, Pending)
-    ):
+    if facts.hit is None or not isinstance(proposal.to, Running) or not isinstance(run.state, Pending):
         return None
+    if facts.key is None:
+        return Verdict(to=Cached(source=facts.hit), why="an earlier attempt of the caller has this result")
     return Verdict(to=Cached(source=facts.hit, key=facts.key), why=f"the key {facts.key} is known")

@@ -115,7 +115,7 @@ def _typed(value: Any) -> Packed | None:
 
 def _reference(kind: type, value: Any) -> str | None:
     """``module:qualname`` of a class that msgpack can decode into and that can be imported."""
-    named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")  # type: ignore[reportUnknownArgumentType]
     if not (dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct) or named_tuple):
         return None
     if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
@@ -151,9 +151,9 @@ def _same(one: Any, other: Any) -> bool:
             _same(a, b) and _same(mine_at[a], theirs_at[b]) for a, b in zip(mine_at, theirs_at, strict=True)
         )
     if kind in (set, frozenset):
-        kinds: set[type[Any]] = set(map(type, one))
+        kinds: set[type[Any]] = set(map(type, one))  # type: ignore[reportUnknownArgumentType]
         return one == other and kinds == set(map(type, other)) and kinds <= {str, bytes, int}
-    if dataclasses.is_dataclass(one):
+    if dataclasses.is_dataclass(one):  # type: ignore[reportUnknownArgumentType]
         shown = {field.name for field in dataclasses.fields(one)}
         hidden = set(getattr(one, "__dict__", ())) - shown
         return not hidden and all(_same(getattr(one, name), getattr(other, name)) for name in shown)
@@ -161,7 +161,7 @@ def _same(one: Any, other: Any) -> bool:
         return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
     if isinstance(one, dt.datetime | dt.time):
         return repr(one) == repr(other)
-    return bool(one == other) and repr(one) == repr(other)
+    return bool(one == other) and repr(one) == repr(other)  # type: ignore[reportUnknownArgumentType]
 
 
 def _pickled(value: Any) -> bytes:

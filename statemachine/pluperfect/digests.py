@@ -104,7 +104,7 @@ def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
         return tuple(field.name for field in dataclasses.fields(kind))
     if issubclass(kind, msgspec.Struct):
         return kind.__struct_fields__
-    return getattr(kind, "_fields", None) if issubclass(kind, tuple) else None
+    return getattr(kind, "_fields", None) if issubclass(kind, tuple) else None  # type: ignore[reportUnknownArgumentType]
 
 
 _BY_TEXT: Final = frozenset(

@@ -354,7 +354,7 @@ class Specs:
 
         ``arguments`` are the call's by parameter, ``flow_inputs`` those of the nearest flow around it.
 
-        Asked once, when the run leaves Pending, its arguments resolved. The engine looks the key up and
+        Asked once for each call of a task, when it leaves Pending, its arguments resolved. The engine looks the key up and
         puts the hit on the proposal. Pure but for callables of the user that it has to ask.
         """
 
@@ -579,7 +579,7 @@ class Hooks:
             waking = wakers.get(impl.plugin)
             return waking is None or any(_is_set(options, option) for option in waking)
 
-        keys = self._cache_key
+        keys = self._cache_key if definition.kind == "task" else None
         if keys is not None and not any(speaks(impl) for impl in self._impls("cache_key")):
             keys = None
         return Attending(

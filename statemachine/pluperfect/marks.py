@@ -24,7 +24,6 @@ BUILTIN: Final = {
     "inspect": "pluperfect_plugins.inspect",
     "prints": "pluperfect_plugins.prints",
     "callbacks": "pluperfect_plugins.callbacks",
-    "replaying": "pluperfect_plugins.replaying",
     "caching": "pluperfect_plugins.caching",
     "retries": "pluperfect_plugins.retries",
 }

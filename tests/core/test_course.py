@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import oracle
 import pytest
 from hypothesis import given
@@ -52,8 +54,7 @@ class Host:
                 elif isinstance(effect, Resolve):
                     answer = self.obstacle
         except StopIteration as end:
-            assert end.value == run
-            return run
+            return end.value
 
     @property
     def kinds(self):
@@ -184,6 +185,6 @@ def test_whatever_the_body_does_only_rows_of_the_document_are_recorded(outcomes)
     run = host.lead(first)
 
     path = ["Pending", *host.kinds]
-    assert set(zip(path, path[1:], strict=False)) <= oracle.LEGAL
+    assert set(itertools.pairwise(path)) <= oracle.LEGAL
     assert run.final
     assert fold(bytes(16), [settle(Run(bytes(16)), Proposal(Pending(spec=SPEC), 1.0)), *host.history]) == run

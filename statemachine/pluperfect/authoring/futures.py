@@ -291,7 +291,7 @@ def each_future(value: Any) -> Iterator[Future[Any] | State]:
 def resolved(value: Any, answer: Callable[[Future[Any] | State], Any]) -> Any:
     """The value with each future and state in its containers replaced by what ``answer`` gives for it."""
     if isinstance(value, Future | State):
-        return answer(value)
+        return answer(value)  # type: ignore[reportUnknownArgumentType]
     if not holds_futures(value):
         return value
     if isinstance(value, dict):
