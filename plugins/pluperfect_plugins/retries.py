@@ -91,10 +91,11 @@ def delays(given: Any, retries: int) -> Any:
 
 def base_delay(given: Any, retries: int, spent: int) -> float:
     """The delay before retry number ``spent + 1``, in seconds; the last of a list repeats."""
-    found: float | tuple[float, ...] | None = delays(given, retries)
+    found: float | Sequence[float] | None = delays(given, retries)
     if not found:
         return 0.0
-    return found[min(spent, len(found) - 1)] if isinstance(found, tuple) else float(found)
+    # A tuple as it was given, or the list that a record of its options has.
+    return found[min(spent, len(found) - 1)] if isinstance(found, Sequence) else float(found)
 
 
 def jittered(base: float, factor: float, chance: float) -> float:

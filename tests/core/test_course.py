@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import oracle
 from pluperfect.course import Ask, Call, Durable, Propose, Resolve, Sleep, course
 from pluperfect.rules import Proposal, Question, Verdict, settle
 from pluperfect.states import Completed, Failed, Looped, Pending, Retrying, Running, Spec, TimedOut

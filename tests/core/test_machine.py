@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import oracle
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from core import oracle
 from pluperfect import records
 from pluperfect.errors import IllegalTransition, RuleError
 from pluperfect.rules import Proposal, Question, Verdict, settle

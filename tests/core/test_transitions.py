@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-import oracle
 import pytest
 
+from core import oracle
 from pluperfect.errors import IllegalTransition
 from pluperfect.rules import Proposal, Verdict, draw, settle
 from pluperfect.states import KINDS, Completed, Failed, Pending, Running, Spec

@@ -1,0 +1,60 @@
+"""Policies are values that add up."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pluperfect.cache_policies import (
+    DEFAULT,
+    FLOW_PARAMETERS,
+    INPUTS,
+    NO_CACHE,
+    NONE,
+    RUN_ID,
+    TASK_SOURCE,
+    CompoundCachePolicy,
+    Inputs,
+)
+
+policies = st.sampled_from([INPUTS, TASK_SOURCE, RUN_ID, FLOW_PARAMETERS, NO_CACHE, INPUTS - "a", INPUTS + RUN_ID])
+
+
+@given(policies, policies, policies)
+def test_sums_are_flat_and_it_does_not_matter_how_they_are_bracketed(a, b, c):
+    total = (a + b) + c
+
+    assert total == a + (b + c)
+    if isinstance(total, CompoundCachePolicy):
+        assert not any(isinstance(part, CompoundCachePolicy) for part in total.policies)
+        assert sum(isinstance(part, Inputs) for part in total.policies) <= 1
+
+
+@given(policies)
+def test_no_cache_is_nothing_in_a_sum(policy):
+    assert policy + NO_CACHE == policy
+    assert NO_CACHE + policy == policy
+    assert policy + policy == policy
+
+
+def test_exclusions_unite_and_reach_into_sums():
+    assert (INPUTS - "a") + (INPUTS - "b") == Inputs(frozenset({"a", "b"}))
+    assert (INPUTS + RUN_ID) - "a" == (INPUTS - "a") + RUN_ID
+    assert RUN_ID - "a" == RUN_ID
+
+
+def test_default_is_inputs_source_and_run():
+    assert DEFAULT == INPUTS + TASK_SOURCE + RUN_ID
+    assert NONE is NO_CACHE
+
+
+@pytest.mark.parametrize("other", [3, None, ["a"], INPUTS])
+def test_only_a_name_can_be_taken_away(other):
+    with pytest.raises(TypeError, match="name of a parameter"):
+        INPUTS - other
+
+
+def test_only_policies_add_up():
+    with pytest.raises(TypeError):
+        INPUTS + "a"
