@@ -151,12 +151,7 @@ def promise_9(log):
         pickle.loads = loads
 
 
-PROMISES = {
-    number: function
-    for number, function in (
-        (int(name[8:]), function) for name, function in list(globals().items()) if name.startswith("promise_")
-    )
-}
+PROMISES = {int(name[8:]): checker for name, checker in list(globals().items()) if name.startswith("promise_")}
 
 
 def check(log):

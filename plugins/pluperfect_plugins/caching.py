@@ -159,6 +159,8 @@ def source_digest(definition: Definition) -> str:
     fn = definition.fn
     known = _sources.get(id(fn))
     if known is None or known[0] is not fn:
+        if len(_sources) > 4096:  # functions made by the thousand: begin anew rather than keep them all
+            _sources.clear()
         known = _sources[id(fn)] = (fn, _digest_source(fn))
     return known[1]
 

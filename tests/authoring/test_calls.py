@@ -465,3 +465,55 @@ def test_an_unpackable_result_completes_with_the_live_object_and_the_reason_on_r
     assert "is not recorded" in caplog.text
     with pytest.raises(pluperfect.exceptions.MissingResult, match="lock"):
         run.result()
+
+
+def test_a_call_interrupted_while_it_waits_ends_with_its_flow(uri):
+    from pluperfect.testing import FakeClock
+
+    class Interrupting(FakeClock):
+        def sleep_until(self, due):
+            raise KeyboardInterrupt
+
+    @task(retries=1, retry_delay_seconds=60)
+    def shaky():
+        raise ConnectionError
+
+    @flow
+    def whole():
+        shaky()
+
+    with pluperfect.open(uri, clock=Interrupting(), entry_points=False) as log:
+        with pytest.raises(KeyboardInterrupt):
+            whole()
+        child, run = log.runs(name="shaky")[0], log.runs(name="whole")[0]
+        assert kinds(child) == ["Pending", "Running", "Retrying", "Failed"]
+        assert (child.state.cause, run.state.cause) == ("cancelled", "crashed")
+
+
+def test_the_runs_that_a_call_waited_for_stand_in_its_birth(log):
+    @flow
+    def chained():
+        first = add.submit(1)
+        return add.submit([first][0], b=2).result()
+
+    assert chained() == 4
+    first, second = log.runs(roots=True)[0].children
+    assert second.folded.birth.upstream == (bytes.fromhex(first.id.replace("-", "")),)
+
+
+def test_tasks_made_by_the_thousand_are_not_kept(log):
+    import gc
+    import weakref
+
+    made = weakref.WeakSet()
+
+    @flow
+    def whole():
+        for i in range(50):
+            one = add.with_options(name=f"add-{i}")
+            made.add(one)
+            one(i)
+
+    whole()
+    gc.collect()
+    assert len(made) <= 1

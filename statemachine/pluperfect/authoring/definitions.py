@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from types import CodeType
 from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 from ..hooks import Definition, Option, builtin_options
 from .binding import Binder, reserved
@@ -129,6 +130,8 @@ class Authored:
         place = "script" if module == "__main__" or str(module).startswith(SCRIPT) else module
         self.key = call_key(self.name, f"{place}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
+        # What each log makes of this; kept here and not there, so that it goes when either goes.
+        self.known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         for attribute in ("__module__", "__qualname__", "__name__", "__doc__"):
             if hasattr(fn, attribute):
                 setattr(self, attribute, getattr(fn, attribute))

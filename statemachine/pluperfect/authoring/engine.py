@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from contextvars import copy_context
+from contextvars import Token, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
@@ -23,7 +23,7 @@ from .clock import new_run_id
 from .context import current_frame, current_tags
 from .deadlines import call_within
 from .frames import Frame, Session, inputs_of
-from .futures import Future
+from .futures import Future, each_future
 from .names import child_id, keyed_id, slug
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def born(
         log.recorded_options(definition),
         level,
         authored.entry if authored.kind == "flow" else "",
-        (),
+        tuple(found.frame.run.id for found in each_future((args, kwargs)) if isinstance(found, Future)),
         key,
     )
     made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
@@ -250,6 +250,8 @@ async def drive_async(steps: Course, frame: Frame) -> Run:
             return end.value
         if isinstance(effect, Propose):
             answer = frame.propose(effect)
+            if frame.untold and frame.ticket is not None and not frame.ticket.done:
+                await _committed(frame.ticket)
             for waiting in tell(frame, answer):
                 await waiting
         elif isinstance(effect, Call):
@@ -352,10 +354,10 @@ async def _ended(future: Future[Any]) -> None:
 
 
 def _call_body(frame: Frame) -> State:
-    frame.begin_body()
+    began = frame.begin_body()
     authored = frame.definition.owner
-    began = time.monotonic()
     token = current_frame.set(frame)
+    ended = False
     try:
         with ExitStack() as stack:
             for manager in frame.attending.contexts(frame.run, frame.definition):
@@ -367,29 +369,27 @@ def _call_body(frame: Frame) -> State:
             for future in _left_open(frame):
                 future.wait()
             frame.checkpoint()
-        return frame.returned(value)
+        outcome = frame.returned(value)
+        ended = True
     except BaseException as error:
-        return frame.raised(error, time.monotonic() - began)
+        outcome = frame.raised(error, time.monotonic() - began)
+        ended = True
     finally:
-        frame.deadline = None
-        frame.cancel_open()
+        frame.take_back(ended=ended)
         for future in _left_open(frame):
             future.wait()
-        frame.end_resting()
-        current_frame.reset(token)
-        if frame.runner is not None:
-            frame.runner.close()
-            frame.runner = None
+        _leave(frame, token, ended=ended)
+    return outcome
 
 
 async def _await_body(frame: Frame) -> State:
     import asyncio
 
-    frame.begin_body()
+    began = frame.begin_body()
     authored = frame.definition.owner
-    began = time.monotonic()
     token = current_frame.set(frame)
     limiter = asyncio.timeout(frame.limit or None)
+    ended = False
     try:
         with ExitStack() as stack:
             for manager in frame.attending.contexts(frame.run, frame.definition):
@@ -399,21 +399,29 @@ async def _await_body(frame: Frame) -> State:
             for future in _left_open(frame):
                 await _ended(future)
             frame.checkpoint()
-        return frame.returned(value)
+        outcome = frame.returned(value)
+        ended = True
     except BaseException as error:
-        if isinstance(error, TimeoutError) and limiter.expired():
-            return frame.timed_out(time.monotonic() - began)
-        return frame.raised(error, time.monotonic() - began)
+        elapsed = time.monotonic() - began
+        passed = isinstance(error, TimeoutError) and limiter.expired()
+        outcome = frame.timed_out(elapsed) if passed else frame.raised(error, elapsed)
+        ended = True
     finally:
-        frame.deadline = None
-        frame.cancel_open()
+        frame.take_back(ended=ended)
         for future in _left_open(frame):
             await _ended(future)
+        _leave(frame, token, ended=ended)
+    return outcome
+
+
+def _leave(frame: Frame, token: Token[Frame | None], *, ended: bool) -> None:
+    """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
+    if ended:
         frame.end_resting()
-        current_frame.reset(token)
-        if frame.runner is not None:
-            frame.runner.close()
-            frame.runner = None
+    current_frame.reset(token)
+    runner, frame.runner = frame.runner, None
+    if runner is not None:
+        runner.close()
 
 
 def _left_open(frame: Frame) -> list[Future[Any]]:
@@ -436,9 +444,12 @@ class under_way:  # noqa: N801 - reads as what it says
         if self._frame.parent is not None:
             self._frame.parent.active.add(self._frame)
 
-    def __exit__(self, *_: object) -> None:
-        if self._frame.parent is not None:
-            self._frame.parent.active.discard(self._frame)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        parent = self._frame.parent
+        if parent is not None:
+            parent.active.discard(self._frame)
+            if kind is not None:
+                parent.count(self._frame)  # interrupted on its way: it ends with its caller
 
 
 def begin(frame: Frame) -> Course:

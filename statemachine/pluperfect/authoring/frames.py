@@ -408,8 +408,13 @@ class Frame:
 
     # --- the body
 
-    def begin_body(self) -> None:
-        """Make ready for one call of the body: a new generation of children, a payload decoded anew."""
+    def begin_body(self) -> float:
+        """
+        Make ready for one call of the body: a new generation of children, a payload decoded anew.
+
+        Returns:
+            When the body begins, in seconds of the monotonic clock.
+        """
         self._begin_counts()
         self.salt = self.run.generation
         self.thread = threading.get_ident()
@@ -417,6 +422,7 @@ class Frame:
             self.deadline = time.monotonic() + self.limit
         payload = self.run.payload
         self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
+        return time.monotonic()
 
     def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
         """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
@@ -732,11 +738,25 @@ class Frame:
             if state is None or not state.final:
                 self.resting.append(child)
 
-    def cancel_open(self) -> None:
-        """Take back the submitted calls that have not begun: they end Failed, cancelled."""
-        for future in list(self.open):
+    def take_back(self, *, ended: bool) -> None:
+        """
+        Take back the submitted calls that have not begun.
+
+        Args:
+            ended: The run ends with its body: they end with it, Failed and cancelled. Otherwise an error of the
+                engine leaves the run open, and them too, for whoever goes on with it.
+        """
+        self.deadline = None
+        with self.lock:
+            waiting = list(self.open)
+        for future in waiting:
             if future.withdraw():
                 child = future.frame
+                if not ended:
+                    future.settle(
+                        UpstreamFailed("the run that submitted this call was left open before the call had begun")
+                    )
+                    continue
                 child.give_up("cancelled", "the flow ended before this call had begun")
                 state = child.run.state
                 assert state is not None
@@ -747,12 +767,17 @@ class Frame:
         """End the children that a rule has stopped on their way."""
         for child in self.resting:
             ruling = child.run.ruling
-            why = "the flow ended" if ruling is None else f"refused by {ruling.by}: {ruling.why}; the flow ended"
-            child.give_up("refused", why)
+            try:
+                if ruling is None:
+                    child.give_up("cancelled", "its caller ended before it")
+                else:
+                    child.give_up("refused", f"refused by {ruling.by}: {ruling.why}; its caller ended")
+            except OURS:
+                _log.exception("run %s could not be ended with its caller and stays open", child.run.birth.run_name)
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""
-        if self.run.final or isinstance(self.run.state, Running):
+        if self.run.final:
             return
         state = Failed(message, cause)
         state.carry(Refused(message) if cause == "refused" else UpstreamFailed(message))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Iterable
 from contextvars import Token
 from types import TracebackType
@@ -38,8 +39,7 @@ class OpenLog(Histories):
     def __init__(self, hooks: Hooks, uri: str, clock: Clock) -> None:
         super().__init__(hooks.open_log(uri), hooks)
         self.clock = clock
-        self._definitions: dict[Authored, tuple[Definition, Attending, dict[str, Any]]] = {}
-        self._turns: dict[bytes, threading.Lock] = {}
+        self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._tokens: list[Token[OpenLog | None]] = []
         self.closed = False
@@ -64,7 +64,7 @@ class OpenLog(Histories):
         return self._known(definition.owner)[2]
 
     def _known(self, authored: Authored) -> tuple[Definition, Attending, dict[str, Any]]:
-        known = self._definitions.get(authored)
+        known = authored.known.get(self)
         if known is None:
             definition = authored.define(self.hooks.options(authored.kind))
             plain = {
@@ -72,13 +72,16 @@ class OpenLog(Histories):
                 for name, value in authored.given.items()
                 if name not in {"name", "description", "version", "tags", "idempotency_key"} and _is_plain(value)
             }
-            known = self._definitions[authored] = (definition, self.hooks.awake(definition), plain)
+            known = authored.known[self] = (definition, self.hooks.awake(definition), plain)
         return known
 
     def turn(self, run: bytes) -> threading.Lock:
         """The lock that callers of this process hold while they carry out the root run with this id."""
         with self._lock:
-            return self._turns.setdefault(run, threading.Lock())
+            turn = self._turns.get(run)
+            if turn is None:
+                turn = self._turns[run] = threading.Lock()
+            return turn
 
     # --- lifetime
 

@@ -1,0 +1,132 @@
+"""Who waits for the disk, by level: commits are counted, not timed."""
+
+from __future__ import annotations
+
+import pytest
+
+import pluperfect
+from pluperfect import flow, task
+
+
+@pytest.fixture
+def log(tmp_path):
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as opened:
+        yield opened
+
+
+class Waits:
+    """Counts the waits on tickets that were not done yet."""
+
+    def __init__(self, log):
+        self.count, self._append = 0, log.log.append
+        log.log.append = self.append
+
+    def append(self, *args, **options):
+        ticket = self._append(*args, **options)
+        waits = self
+
+        class Counted:
+            @property
+            def done(self):
+                return ticket.done
+
+            def wait(self, timeout=None):
+                waits.count += not ticket.done
+                ticket.wait(timeout)
+
+            def notify(self, callback):
+                ticket.notify(callback)
+
+        return Counted()
+
+
+def committed(log, name):
+    head = log.log.head(bytes.fromhex(name.replace("-", "")))
+    return 0 if head is None else head.seq
+
+
+@pytest.mark.parametrize(("level", "most"), [("effect", 22), ("result", 2), ("lazy", 2)])
+def test_a_flow_of_n_tasks_waits_for_each_start_at_effect_and_for_its_end_alone_elsewhere(log, level, most):
+    @task
+    def step(n):
+        return n
+
+    @flow(durability=level)
+    def whole():
+        return [step(n) for n in range(20)]
+
+    waits = Waits(log)
+    whole()
+
+    assert waits.count <= most
+    if level == "effect":
+        assert waits.count >= 20
+
+
+def test_at_effect_the_body_begins_when_its_running_is_durable(log):
+    from pluperfect.runtime import flow_run, task_run
+
+    seen = []
+
+    @task
+    def looks():
+        seen.append((committed(log, task_run.id), committed(log, flow_run.id)))
+
+    @flow
+    def whole():
+        looks()
+        looks.submit().wait()
+
+    whole()
+    assert seen == [(2, 2), (2, 2)]
+
+
+def test_at_every_level_a_root_call_returns_when_all_of_it_is_durable(log):
+    for level in ("effect", "result", "lazy"):
+
+        @task(durability=level)
+        def alone():
+            return 1
+
+        @flow(durability=level)
+        def whole():
+            alone()
+            alone.submit()
+
+        for call in (alone, whole):
+            before = log.log.position()
+            call()
+            after = log.log.position()
+            log.flush()
+            assert before < after == log.log.position()
+
+
+def test_tasks_inherit_the_level_of_their_caller_and_may_have_their_own(log):
+    @task
+    def inherits():
+        pass
+
+    @task(durability="effect")
+    def own():
+        pass
+
+    @flow(durability="lazy")
+    def whole():
+        inherits()
+        own()
+
+    whole()
+    assert [child.folded.birth.durability for child in log.runs(roots=True)[0].children] == ["lazy", "effect"]
+
+
+def test_at_most_once_is_refused_where_a_start_is_not_waited_for(log):
+    @task(on_interrupt="fail")
+    def pays():
+        pass
+
+    @flow(durability="lazy")
+    def whole():
+        pays()
+
+    with pytest.raises(ValueError, match="durability='effect'"):
+        whole()
