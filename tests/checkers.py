@@ -8,7 +8,7 @@ import pickle
 from core import oracle
 from pluperfect import records
 from pluperfect.histories import Histories
-from pluperfect.hooks import Hooks
+from pluperfect.manager import Hooks
 from pluperfect.rules import Proposal, draw, settle
 from pluperfect.states import Failed, Packed, Retrying, Running, TimedOut
 from pluperfect.transitions import Ruling, Run, Transition, apply, fold

@@ -12,7 +12,8 @@ import pytest
 import pluperfect
 from pluperfect import Completed, Proposal, Verdict, flow, hookimpl, task
 from pluperfect.errors import PluginError, RuleError, UnknownStore, UnpackableValue
-from pluperfect.hooks import HOOKS, CacheKey, Definition, Hooks, Option, Specs, Unpacked
+from pluperfect.hooks import HOOKS, CacheKey, Definition, Option, Specs, Unpacked
+from pluperfect.manager import Hooks
 from pluperfect.marks import BUILTIN
 from pluperfect.states import FOREIGN, Packed, Running
 from pluperfect.testing import kinds

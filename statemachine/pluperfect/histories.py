@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from .errors import UnknownRun
-from .hooks import Hooks, Log
+from .hooks import Log
+from .manager import Hooks
 from .records import decode, open_record
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
 from .transitions import Entry, Run, Transition, fold

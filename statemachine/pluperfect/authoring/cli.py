@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
         from importlib.metadata import entry_points
 
         if entry_points(group="pluperfect"):
-            from ..hooks import Hooks
+            from ..manager import Hooks
 
             Hooks(disabled=("inspect",)).commands(self)
 
@@ -147,7 +147,7 @@ main.add_lazy("rebuild", f"{__name__}:rebuild_command", "Project all views again
 @click.pass_obj
 def plugins_command(desk: Desk, as_json: bool) -> None:
     """List the plugins, in the order in which they are asked."""
-    from ..hooks import Hooks
+    from ..manager import Hooks
 
     infos = list(reversed(Hooks(disabled=desk._disabled).plugins))
     if as_json:

@@ -11,7 +11,8 @@ from types import CodeType
 from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
 
-from ..hooks import Definition, Option, builtin_options
+from ..hooks import Definition, Option
+from ..manager import builtin_options
 from .binding import Binder, reserved
 from .names import call_key
 

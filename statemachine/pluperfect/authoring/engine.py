@@ -1,5 +1,5 @@
 """
-Runs from birth to end: how a call becomes a run, and the two interpreters of its course.
+Runs from birth to end: the two interpreters of a run's course, and the calls that begin them.
 
 The sync and the async interpreter perform the same effects and decide nothing; they differ in how they
 wait. Whatever a run needs to know or record is the Frame's.
@@ -14,201 +14,22 @@ from contextvars import Token, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
-from ..errors import Divergence, MissingContextError, PluperfectError, Refused
-from ..hooks import grumble
-from ..rules import Proposal
-from ..states import Completed, Failed, Pending, Spec, State, usable
+from ..errors import MissingContextError
+from ..manager import grumble
+from ..states import State
 from ..transitions import Run, Transition
-from .clock import new_run_id
-from .context import current_frame, current_tags
+from . import outcomes
+from .births import born, refusal
+from .context import current_frame
 from .deadlines import call_within
-from .frames import Frame, Session, inputs_of
-from .futures import Future, each_future
-from .names import child_id, keyed_id, slug
+from .frames import Frame
+from .futures import Future
+from .names import keyed_id
 
 if TYPE_CHECKING:
     from .definitions import Authored
 
-__all__ = ["born", "call", "call_async", "submit"]
-
-# --- birth ----------------------------------------------------------------------------------------------
-
-
-def born(
-    authored: Authored,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    place: tuple[int, int] | None = None,
-    map_index: int | None = None,
-    root_id: bytes | None = None,
-) -> Frame:
-    """
-    The run of a call: found in the log, where the same call in the same place was recorded, else born.
-
-    Args:
-        authored: The flow or task.
-        args: The call's positional arguments.
-        kwargs: The call's keyword arguments.
-        place: The occurrence and name number of a mapped call, which all calls of one map share.
-        map_index: Its place in the map.
-        root_id: Go on with this root run.
-
-    Raises:
-        ParameterBindError: The arguments do not fit the signature.
-        Divergence: The recorded call had other inputs.
-        Refused: A rule refused the birth.
-    """
-    from .logs import nearest_log
-
-    parent = current_frame.get()
-    log = nearest_log() if parent is None else parent.log
-    if parent is not None:
-        parent.checkpoint()
-    definition = log.define(authored)
-    arguments = authored.binder(args, kwargs)
-    level = definition.options["durability"] or ("effect" if parent is None else parent.level)
-    if level != "effect" and definition.options["on_interrupt"] == "fail":
-        raise ValueError(
-            f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={level!r} inherited from its"
-            " caller. Give it durability='effect'."
-        )
-    inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow")
-    key = definition.options.get("idempotency_key") if parent is None else None
-    if parent is None:
-        run_id = root_id or (keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now()))
-        index = number = 0
-        known = root_id is not None or key is not None
-    else:
-        index, number = place or parent.place(authored.key, authored.name)
-        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, map_index, parent.salt, 0)
-        known = not parent.fresh
-
-    def frame(session: Session, run: Run, *, fresh: bool) -> Frame:
-        return Frame(
-            session, definition, run, parent=parent, args=args, kwargs=kwargs, arguments=arguments, fresh=fresh
-        )  # fmt: skip
-
-    redo = 0
-    while known:
-        run = log.load(run_id)
-        if run.seq == 0:
-            break
-        if parent is None:
-            _compare(run, inputs, authored)
-            head = log.log.head(run.id)
-            assert head is not None
-            return frame(Session(log, run_id, head.epoch + 1), run, fresh=False)
-        if run.birth.inputs != inputs and _differs(run.birth, inputs):
-            flow = parent.flow
-            if flow is None or flow.definition.options["on_divergence"] != "rerun":
-                _compare(run, inputs, authored)
-            redo += 1
-        elif run.final and isinstance(run.state, Completed) and not usable(run.state.data):
-            redo += 1  # it completed, but its result is not on record: the call is made again, beside it
-        else:
-            return frame(parent.session, run, fresh=False)
-        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, map_index, parent.salt, redo)
-
-    session = Session(log, run_id, 1) if parent is None else parent.session
-    spec = Spec(
-        authored.kind,
-        authored.name,
-        authored.key,
-        slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
-        session.root,
-        None if parent is None else parent.run.id,
-        index,
-        map_index,
-        0 if parent is None else parent.salt,
-        inputs,
-        authored.code,
-        authored.version,
-        tuple(sorted({*authored.tags, *current_tags.get()})),
-        log.recorded_options(definition),
-        level,
-        authored.entry if authored.kind == "flow" else "",
-        tuple(found.frame.run.id for found in each_future((args, kwargs)) if isinstance(found, Future)),
-        key,
-    )
-    made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
-    obstacle = _name_run(authored, made)
-    _be_born(made)
-    if obstacle is not None:
-        made.propose(Propose(obstacle))
-    return made
-
-
-def _be_born(frame: Frame) -> None:
-    """Propose the birth. It is recorded even where a rule refuses it: a request is always on record."""
-    spec = frame.run.spec
-    frame.run = Run(frame.run.id)
-    proposal = Proposal(Pending(spec=spec), frame.log.clock.now())
-    birth, ruling = frame.judge_birth(proposal)
-    frame.hold_back(birth)
-    if ruling is not None:
-        frame.record(ruling)
-        if ruling.until is None:
-            if frame.parent is not None:
-                frame.parent.count(frame)
-            else:
-                frame.session.finish()
-            raise refusal(frame)
-
-
-def _name_run(authored: Authored, frame: Frame) -> Failed | None:
-    """Evaluate the option that names the run; an error in it ends the run before it has begun."""
-    template = frame.definition.options[f"{authored.kind}_run_name"]
-    if template is None:
-        return None
-    token = current_frame.set(frame)
-    try:
-        if isinstance(template, str):
-            name = template.format(**frame.arguments)
-        else:
-            wants = "parameters" in getattr(getattr(template, "__code__", None), "co_varnames", ())
-            name = template(parameters=frame.arguments) if wants else template()
-        if not isinstance(name, str):
-            raise TypeError(f"{authored.kind}_run_name gave {name!r}; it must give a string.")
-    except Exception as error:
-        return frame.failed(error)
-    finally:
-        current_frame.reset(token)
-    frame.rename(name)
-    return None
-
-
-def _differs(spec: Spec, inputs: tuple[Any, ...]) -> bool:
-    """Whether two calls have inputs that are known to be different."""
-    if [i.name for i in spec.inputs] != [i.name for i in inputs]:
-        return True
-    return any(
-        a.digest is not None and b.digest is not None and a.digest != b.digest
-        for a, b in zip(spec.inputs, inputs, strict=True)
-    )
-
-
-def _compare(run: Run, inputs: tuple[Any, ...], authored: Authored) -> None:
-    """Refuse to go on with a recorded run whose inputs were other ones; show both calls."""
-    spec = run.birth
-    if not _differs(spec, inputs):
-        return
-    from .logs import describe_call
-
-    code = getattr(authored.fn, "__code__", None)
-    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
-    advice = (
-        "Give another idempotency_key for another piece of work."
-        if spec.parent is None
-        else "Bring the code back to what was recorded, or let the flow have on_divergence='rerun' to make such calls anew."
-    )
-    raise Divergence(
-        f"{authored.kind.capitalize()} {spec.name!r}, recorded as run {run.id.hex()}, is called with other inputs.\n"
-        f"  recorded: {describe_call(spec.name, spec.inputs)}\n"
-        f"  called:   {describe_call(authored.name, inputs)}{where}\n"
-        f"  {advice}"
-    )
-
+__all__ = ["call", "call_async", "submit"]
 
 # --- the two interpreters -------------------------------------------------------------------------------
 
@@ -369,10 +190,10 @@ def _call_body(frame: Frame) -> State:
             for future in _left_open(frame):
                 future.wait()
             frame.checkpoint()
-        outcome = frame.returned(value)
+        outcome = outcomes.returned(frame, value)
         ended = True
     except BaseException as error:
-        outcome = frame.raised(error, time.monotonic() - began)
+        outcome = outcomes.raised(frame, error, time.monotonic() - began)
         ended = True
     finally:
         frame.take_back(ended=ended)
@@ -399,12 +220,12 @@ async def _await_body(frame: Frame) -> State:
             for future in _left_open(frame):
                 await _ended(future)
             frame.checkpoint()
-        outcome = frame.returned(value)
+        outcome = outcomes.returned(frame, value)
         ended = True
     except BaseException as error:
         elapsed = time.monotonic() - began
         passed = isinstance(error, TimeoutError) and limiter.expired()
-        outcome = frame.timed_out(elapsed) if passed else frame.raised(error, elapsed)
+        outcome = outcomes.timed_out(frame, elapsed) if passed else outcomes.raised(frame, error, elapsed)
         ended = True
     finally:
         frame.take_back(ended=ended)
@@ -477,17 +298,6 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
             raise live
         return state
     return state.result()
-
-
-def refusal(frame: Frame) -> PluperfectError:
-    """The error for a run that a rule has stopped on its way."""
-    run, ruling = frame.run, frame.run.ruling
-    assert ruling is not None
-    text = (
-        f"{ruling.asked.kind} was refused for {run.birth.kind} run {run.birth.run_name!r} by {ruling.by}: {ruling.why}."
-        f" The refusal is entry {ruling.seq} of run {run.id.hex()}."
-    )
-    return Refused(text, run=run.id.hex(), by=ruling.by, why=ruling.why)
 
 
 def call(

@@ -10,51 +10,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
-from types import GeneratorType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgspec
 from msgspec.structs import replace
 
 from ..course import Propose
-from ..digests import Undigestible, digest
-from ..errors import (
-    Conflict,
-    Divergence,
-    IllegalTransition,
-    PluginError,
-    Refused,
-    RunTimeout,
-    StoreError,
-    UnpackableValue,
-    UpstreamFailed,
-)
-from ..hooks import Attending, CacheKey, Definition, Part, Runner, Ticket
+from ..errors import PluginError, Refused, UpstreamFailed
+from ..hooks import CacheKey, Definition, Part, Runner, Ticket
+from ..manager import Attending
 from ..rules import Proposal, Question, settle
-from ..states import (
-    ABSENT,
-    RESULT,
-    Cached,
-    Completed,
-    Error,
-    Failed,
-    Input,
-    Looped,
-    Packed,
-    Pending,
-    Retrying,
-    Running,
-    State,
-    TimedOut,
-    usable,
-)
+from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut, usable
 from ..transitions import NO_FACTS, Entry, Facts, Ruling, Run, Transition, apply
-from .deadlines import DeadlinePassed
+from . import outcomes
 from .futures import Future, each_future, holds_futures, resolved
-from .signals import LOOP, NO_PAYLOAD, FlowStopped
+from .signals import NO_PAYLOAD, FlowStopped
 
 if TYPE_CHECKING:
     from .logs import OpenLog
@@ -63,17 +34,11 @@ __all__ = ["Frame", "Session"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
-INPUT_LIMIT: Final = 16_384
-"""An input of a task that takes more bytes than this is recorded by its digest alone."""
-
 INLINE_LIMIT: Final = 2_048
 """A cached result that takes more bytes than this is not written again, but found at its source."""
 
 HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 """How long a commit that nobody waits for may be held back, in seconds, by durability level."""
-
-OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError)
-"""Errors that say nothing about the user's work: they leave the run open instead of failing it."""
 
 
 class Session:
@@ -275,7 +240,7 @@ class Frame:
         if self.attending.reviewers:
             verdict, by = self.attending.review(run, proposal, self.definition)
             if verdict is not None and verdict.to is not None:
-                verdict = replace(verdict, to=self.packed(verdict.to))
+                verdict = replace(verdict, to=outcomes.packed(self, verdict.to))
                 live = proposal.to.live
                 if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
                     verdict.to.carry(live)
@@ -474,184 +439,6 @@ class Frame:
         flow = other.flow
         return self is not flow and flow is not None and self.flow is flow and threading.get_ident() != flow.thread
 
-    # --- from the end of a body to a state
-
-    def returned(self, value: Any) -> State:
-        """The state that a returned value amounts to, its result packed."""
-        if self.definition.kind == "flow":
-            value = self._flow_value(value)
-        if type(value) is GeneratorType:
-            try:
-                value = list(cast("GeneratorType[Any, Any, Any]", value))
-            except Exception as error:
-                return self.failed(error)
-        if isinstance(value, State):
-            return self._returned_state(value)
-        if self.definition.options.get("persist_result") is False:
-            state = Completed()
-        else:
-            state = Completed(data=self._pack(value, "result"))
-        state.carry(value)
-        return state
-
-    def _returned_state(self, state: State) -> State:
-        if isinstance(state, Completed | Cached):
-            live = state.data if state.live is None else state.live
-            kept = Completed(
-                state.message, self.packed(state).data, name=state.name if state.kind != state.name else "Completed"
-            )
-            kept.carry(live)
-            return kept
-        if isinstance(state, Failed | TimedOut):
-            # Cancelled and crashed keep their cause, and so are not retried.
-            cause = (
-                state.cause
-                if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"}
-                else "returned"
-            )
-            made = Failed(state.message, cause, state.error, name="" if state.name == state.kind else state.name)
-            error = state.result(raise_on_failure=False)
-            made.carry(error)
-            return made if made.error is not None else replace_error(made, self._error(error), error)
-        return self.failed(
-            TypeError(
-                f"the body returned {state.kind}, which is not final; only `raise LOOP(...)` makes a task run again"
-            )
-        )
-
-    def raised(self, error: BaseException, elapsed: float) -> State:
-        """The state that an exception of the body amounts to. Errors of the engine itself pass through."""
-        if isinstance(error, FlowStopped):
-            if error.frame is not self:
-                return self._carrying(Failed("the flow that called it has ended", "cancelled"), error)
-            return self.timed_out(elapsed)
-        if isinstance(error, DeadlinePassed):
-            if error.args:  # the limit of a run above this one: its body is on the way out through here
-                return self._carrying(Failed("the run that called it ran into its timeout", "cancelled"), error)
-            return self.timed_out(elapsed)
-        if isinstance(error, LOOP):
-            return self._looped(error)
-        if isinstance(error, OURS):
-            raise error
-        if isinstance(error, Exception):
-            return self.failed(error)
-        return self._carrying(Failed(_brief(error), "crashed", self._error(error)), error)
-
-    def failed(self, error: BaseException, cause: str = "error") -> Failed:
-        """Failed with this exception."""
-        return cast(Failed, self._carrying(Failed(_brief(error), cause, self._error(error)), error))
-
-    @staticmethod
-    def _carrying(state: State, error: BaseException) -> State:
-        state.carry(error)
-        return state
-
-    def timed_out(self, elapsed: float) -> State:
-        """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
-        for child in list(self.active):
-            child.cut()
-        text = (
-            f"{self.definition.kind.capitalize()} {self.run.birth.run_name!r} ran into its timeout of {self.limit:g} s."
-        )
-        error = RunTimeout(text)
-        return self._carrying(TimedOut(text, self.limit, elapsed, self._error(error)), error)
-
-    def _looped(self, signal: LOOP) -> State:
-        if self.definition.kind == "flow":
-            return self.failed(
-                TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)")
-            )
-        payload = None
-        if signal.result is not NO_PAYLOAD:
-            try:
-                payload = self.log.hooks.pack(signal.result)
-            except UnpackableValue as error:
-                return self.failed(UnpackableValue(f"the payload of LOOP cannot be recorded: {error}"))
-        return Looped(signal.message, signal.loop_count or self.run.loop_count, payload)
-
-    def _pack(self, value: Any, what: str) -> Any:
-        try:
-            return self.log.hooks.pack(value)
-        except UnpackableValue as error:
-            _log.warning(
-                "the %s of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
-                what,
-                self.run.birth.run_name,
-                error,
-            )
-            return Packed(ABSENT, str(error).encode())
-
-    def packed(self, state: State) -> Any:
-        """The state with its live data packed, as the log needs it."""
-        if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
-            live = state.data
-            state = replace(state, data=self._pack(live, "result"))
-            state.carry(live)
-        elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
-            state = replace(state, payload=self.log.hooks.pack(state.payload))
-        elif isinstance(state, Failed) and state.data is not None and type(state.data) is not Packed:
-            error = state.result(raise_on_failure=False)
-            state = replace(state, data=None, error=state.error or self._error(error))
-            state.carry(error)
-        return state
-
-    def _error(self, error: BaseException) -> Error:
-        kind = type(error)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        try:
-            data = self.log.hooks.pack(error)
-        except Exception as reason:  # its class may do anything when it is pickled
-            data = Packed(ABSENT, str(reason).encode())
-        return Error(name, str(error), _user_traceback(error), data)
-
-    # --- how a flow ends
-
-    def _flow_value(self, value: Any) -> Any:
-        """The value or state that the returned value and the children together amount to."""
-        if isinstance(value, State) and value.of_run is None:
-            return value  # made by hand: taken as it is
-        listed: Any = None
-        if isinstance(value, Future | State):
-            listed = [value]
-        elif isinstance(value, list | tuple | set) and value:
-            items = cast("list[Any]", value)
-            listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
-        if holds_futures(value):
-            states: list[State] = []
-            for found in each_future(value):
-                states.append(found.state if isinstance(found, Future) else found)
-            value = resolved(value, lambda found: found.state if isinstance(found, Future) else found)
-            failed = [state for state in states if state.is_failed()]
-            if failed:
-                return self._children_failed(len(failed), len(states), failed[0])
-            if listed is not None:
-                return self._citing(value, "All states completed.")
-            return value
-        unseen = [future for future in self.failures if not future.looked_at]
-        if unseen:
-            return self._children_failed(len(unseen), self.total, unseen[0].state)
-        if value is None and self.total:
-            whole = self.completed == self.total
-            done = "All states completed." if whole else f"{self.completed}/{self.total} states completed."
-            return Completed(done, Packed(1, b"\xc0"))
-        return cast("Any", value)
-
-    def _children_failed(self, failed: int, total: int, first: State) -> Failed:
-        error = first.result(raise_on_failure=False)
-        state = Failed(f"{failed}/{total} states failed.", "children", self._error(error))
-        state.carry(error)
-        return state
-
-    @staticmethod
-    def _citing(value: Any, message: str) -> Completed:
-        """Completed with a reference to the runs whose states were returned."""
-        items: list[Any] = [value] if isinstance(value, State) else list(value)
-        runs = [item.of_run or b"" for item in items]
-        body = msgspec.msgpack.encode(runs[0] if isinstance(value, State) else runs)
-        state = Completed(message, Packed(RESULT, body))
-        state.carry(value)
-        return state
-
     # --- the answers to questions
 
     def question(self, option: str, about: State) -> Any:
@@ -671,8 +458,8 @@ class Frame:
         """The callable raised: that is logged and recorded, and counts as no."""
         if option == "on_interrupt":
             raise error
-        _log.error("%s of %s raised %s", option, self.definition.name, _brief(error), exc_info=error)
-        return {"raised": _brief(error)}
+        _log.error("%s of %s raised %s", option, self.definition.name, outcomes.brief(error), exc_info=error)
+        return {"raised": outcomes.brief(error)}
 
     def _interruption(self, answer: Any) -> Any:
         if answer is None or answer == "retry":
@@ -681,7 +468,7 @@ class Frame:
         if answer == "fail":
             return answer
         if isinstance(answer, State):
-            return self.packed(answer)
+            return outcomes.packed(self, answer)
         raise TypeError(f"on_interrupt of {self.definition.name} must give 'retry', 'fail' or a State, not {answer!r}.")
 
     # --- arguments that are runs
@@ -703,7 +490,7 @@ class Frame:
                 name = found.frame.run.birth.run_name if isinstance(found, Future) else state.name  # type: ignore[attr-defined]
                 error = UpstreamFailed(f"{self.run.birth.run_name} was not called: {name} ended as {state}.")
                 error.__cause__ = cause if isinstance(cause, BaseException) else None
-                return self.failed(error, "upstream")
+                return outcomes.failed(self, error, "upstream")
 
         def answer(found: Future[Any] | State) -> Any:
             return (found.state if isinstance(found, Future) else found).result()
@@ -772,7 +559,7 @@ class Frame:
                     child.give_up("cancelled", "its caller ended before it")
                 else:
                     child.give_up("refused", f"refused by {ruling.by}: {ruling.why}; its caller ended")
-            except OURS:
+            except outcomes.OURS:
                 _log.exception("run %s could not be ended with its caller and stays open", child.run.birth.run_name)
 
     def give_up(self, cause: str, message: str) -> None:
@@ -784,86 +571,7 @@ class Frame:
         self.propose(Propose(state))
 
 
-def replace_error(state: Failed, error: Error, live: BaseException) -> Failed:
-    """The same state with its error, still carrying the live exception."""
-    state = replace(state, error=error)
-    state.carry(live)
-    return state
-
-
 def _likeness(run: Run) -> tuple[Any, ...]:
     """What makes two calls the same work: the task, its code, its inputs."""
     spec = run.birth
     return (spec.key, spec.code, *((i.name, i.digest) for i in spec.inputs))
-
-
-def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole: bool) -> tuple[Input, ...]:
-    """
-    The inputs of a call as the log keeps them.
-
-    Args:
-        arguments: By parameter.
-        pack: Encodes a value.
-        whole: Record every value, whatever its size: a flow is resumed from them.
-    """
-    made: list[Input] = []
-    for name, value in arguments.items():
-        if isinstance(value, Future):
-            run = cast("Future[Any]", value).frame.run.id
-            made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
-            continue
-        if holds_futures(value):
-            stood_in = resolved(
-                value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found)
-            )
-            made.append(Input(name, _digest(stood_in)))
-            continue
-        known, packed = _digest(value), None
-        if whole or not _is_large(value):
-            try:
-                packed = pack(value)
-            except Exception as error:
-                packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
-            if not whole and packed is not None and len(bytes(packed.data)) > INPUT_LIMIT:
-                packed = None
-        made.append(Input(name, known, packed))
-    return tuple(made)
-
-
-def _digest(value: Any) -> bytes | None:
-    try:
-        return digest(value)
-    except (Undigestible, RecursionError):
-        return None
-
-
-def _is_large(value: Any) -> bool:
-    """Whether a value is surely over the limit, so that it need not be encoded to find that out."""
-    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
-        return len(cast("list[Any]", value)) > INPUT_LIMIT
-    size = getattr(value, "nbytes", 0)
-    return isinstance(size, int) and size > INPUT_LIMIT
-
-
-def _shortened(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__qualname__}>"
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _brief(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames: what people look for is theirs."""
-    package = f"{__name__.partition('.')[0]}."
-    raw = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not str(frame.f_globals.get("__name__", "")).startswith(package)
-    ]
-    return "".join(traceback.StackSummary.extract(iter(raw[-40:])).format())

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..histories import Histories
-from ..hooks import Attending, Definition, Hooks
+from ..hooks import Definition
+from ..manager import Attending, Hooks
 from ..states import ABSENT, Input, Packed
 from .clock import Clock, SystemClock
 from .context import current_log

@@ -1,0 +1,73 @@
+"""The inputs of a call as the log keeps them: by digest, by value up to a size, by reference where a run computed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from ..digests import Undigestible, digest
+from ..states import ABSENT, RESULT, Input, Packed
+from .futures import Future, holds_futures, resolved
+
+__all__ = ["inputs_of"]
+
+LIMIT: Final = 16_384
+"""An input of a task that takes more bytes than this is recorded by its digest alone."""
+
+
+def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole: bool) -> tuple[Input, ...]:
+    """
+    The inputs of a call as the log keeps them.
+
+    Args:
+        arguments: By parameter.
+        pack: Encodes a value.
+        whole: Record every value, whatever its size: a flow is resumed from them.
+    """
+    made: list[Input] = []
+    for name, value in arguments.items():
+        if isinstance(value, Future):
+            run = cast("Future[Any]", value).frame.run.id
+            made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
+            continue
+        if holds_futures(value):
+            stood_in = resolved(
+                value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found)
+            )
+            made.append(Input(name, _digest(stood_in)))
+            continue
+        known, packed = _digest(value), None
+        if whole or not _is_large(value):
+            try:
+                packed = pack(value)
+            except Exception as error:
+                packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
+            if not whole and packed is not None and len(bytes(packed.data)) > LIMIT:
+                packed = None
+        made.append(Input(name, known, packed))
+    return tuple(made)
+
+
+def _digest(value: Any) -> bytes | None:
+    try:
+        return digest(value)
+    except (Undigestible, RecursionError):
+        return None
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a value is surely over the limit, so that it need not be encoded to find that out."""
+    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+        return len(cast("list[Any]", value)) > LIMIT
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size > LIMIT
+
+
+def _shortened(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__}>"
+    return text if len(text) <= 200 else f"{text[:197]}..."

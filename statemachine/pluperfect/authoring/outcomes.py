@@ -1,0 +1,238 @@
+"""From the end of a body to a state: what a returned value, an exception or a passed deadline amounts to."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from ..errors import Conflict, Divergence, IllegalTransition, PluginError, RunTimeout, StoreError, UnpackableValue
+from ..states import ABSENT, RESULT, Cached, Completed, Error, Failed, Looped, Packed, State, TimedOut
+from .deadlines import DeadlinePassed
+from .futures import Future, each_future, holds_futures, resolved
+from .signals import LOOP, NO_PAYLOAD, FlowStopped
+
+if TYPE_CHECKING:
+    from .frames import Frame
+
+__all__ = ["OURS", "brief", "failed", "packed", "raised", "returned", "timed_out"]
+
+_log: Final = logging.getLogger("pluperfect.engine")
+
+OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError)
+"""Errors that say nothing about the user's work: they leave the run open instead of failing it."""
+
+
+def returned(frame: Frame, value: Any) -> State:
+    """The state that a returned value amounts to, its result packed."""
+    if frame.definition.kind == "flow":
+        value = _flow_value(frame, value)
+    if type(value) is GeneratorType:
+        try:
+            value = list(cast("GeneratorType[Any, Any, Any]", value))
+        except Exception as error:
+            return failed(frame, error)
+    if isinstance(value, State):
+        return _returned_state(frame, value)
+    if frame.definition.options.get("persist_result") is False:
+        state = Completed()
+    else:
+        state = Completed(data=_pack(frame, value, "result"))
+    state.carry(value)
+    return state
+
+
+def _returned_state(frame: Frame, state: State) -> State:
+    if isinstance(state, Completed | Cached):
+        live = state.data if state.live is None else state.live
+        kept = Completed(
+            state.message, packed(frame, state).data, name=state.name if state.kind != state.name else "Completed"
+        )
+        kept.carry(live)
+        return kept
+    if isinstance(state, Failed | TimedOut):
+        # Cancelled and crashed keep their cause, and so are not retried.
+        cause = (
+            state.cause
+            if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"}
+            else "returned"
+        )
+        made = Failed(state.message, cause, state.error, name="" if state.name == state.kind else state.name)
+        error = state.result(raise_on_failure=False)
+        made.carry(error)
+        return made if made.error is not None else _with_error(made, _error(frame, error), error)
+    return failed(
+        frame,
+        TypeError(f"the body returned {state.kind}, which is not final; only `raise LOOP(...)` makes a task run again"),
+    )
+
+
+def raised(frame: Frame, error: BaseException, elapsed: float) -> State:
+    """The state that an exception of the body amounts to. Errors of the engine itself pass through."""
+    if isinstance(error, FlowStopped):
+        if error.frame is not frame:
+            return _carrying(Failed("the flow that called it has ended", "cancelled"), error)
+        return timed_out(frame, elapsed)
+    if isinstance(error, DeadlinePassed):
+        if error.args:  # the limit of a run above this one: its body is on the way out through here
+            return _carrying(Failed("the run that called it ran into its timeout", "cancelled"), error)
+        return timed_out(frame, elapsed)
+    if isinstance(error, LOOP):
+        return _looped(frame, error)
+    if isinstance(error, OURS):
+        raise error
+    if isinstance(error, Exception):
+        return failed(frame, error)
+    return _carrying(Failed(brief(error), "crashed", _error(frame, error)), error)
+
+
+def failed(frame: Frame, error: BaseException, cause: str = "error") -> Failed:
+    """Failed with this exception."""
+    return cast(Failed, _carrying(Failed(brief(error), cause, _error(frame, error)), error))
+
+
+def _carrying(state: State, error: BaseException) -> State:
+    state.carry(error)
+    return state
+
+
+def timed_out(frame: Frame, elapsed: float) -> State:
+    """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
+    for child in list(frame.active):
+        child.cut()
+    text = (
+        f"{frame.definition.kind.capitalize()} {frame.run.birth.run_name!r} ran into its timeout of {frame.limit:g} s."
+    )
+    error = RunTimeout(text)
+    return _carrying(TimedOut(text, frame.limit, elapsed, _error(frame, error)), error)
+
+
+def _looped(frame: Frame, signal: LOOP) -> State:
+    if frame.definition.kind == "flow":
+        return failed(
+            frame, TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)")
+        )
+    payload = None
+    if signal.result is not NO_PAYLOAD:
+        try:
+            payload = frame.log.hooks.pack(signal.result)
+        except UnpackableValue as error:
+            return failed(frame, UnpackableValue(f"the payload of LOOP cannot be recorded: {error}"))
+    return Looped(signal.message, signal.loop_count or frame.run.loop_count, payload)
+
+
+def _pack(frame: Frame, value: Any, what: str) -> Any:
+    try:
+        return frame.log.hooks.pack(value)
+    except UnpackableValue as error:
+        _log.warning(
+            "the %s of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
+            what,
+            frame.run.birth.run_name,
+            error,
+        )
+        return Packed(ABSENT, str(error).encode())
+
+
+def packed(frame: Frame, state: State) -> Any:
+    """The state with its live data packed, as the log needs it."""
+    if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
+        live = state.data
+        state = replace(state, data=_pack(frame, live, "result"))
+        state.carry(live)
+    elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
+        state = replace(state, payload=frame.log.hooks.pack(state.payload))
+    elif isinstance(state, Failed) and state.data is not None and type(state.data) is not Packed:
+        error = state.result(raise_on_failure=False)
+        state = replace(state, data=None, error=state.error or _error(frame, error))
+        state.carry(error)
+    return state
+
+
+def _error(frame: Frame, error: BaseException) -> Error:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        data = frame.log.hooks.pack(error)
+    except Exception as reason:  # its class may do anything when it is pickled
+        data = Packed(ABSENT, str(reason).encode())
+    return Error(name, str(error), _user_traceback(error), data)
+
+
+# --- how a flow ends ----------------------------------------------------------------------------------------
+
+
+def _flow_value(frame: Frame, value: Any) -> Any:
+    """The value or state that the returned value and the children together amount to."""
+    if isinstance(value, State) and value.of_run is None:
+        return value  # made by hand: taken as it is
+    listed: Any = None
+    if isinstance(value, Future | State):
+        listed = [value]
+    elif isinstance(value, list | tuple | set) and value:
+        items = cast("list[Any]", value)
+        listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
+    if holds_futures(value):
+        states: list[State] = []
+        for found in each_future(value):
+            states.append(found.state if isinstance(found, Future) else found)
+        value = resolved(value, lambda found: found.state if isinstance(found, Future) else found)
+        failed = [state for state in states if state.is_failed()]
+        if failed:
+            return _children_failed(frame, len(failed), len(states), failed[0])
+        if listed is not None:
+            return _citing(value, "All states completed.")
+        return value
+    unseen = [future for future in frame.failures if not future.looked_at]
+    if unseen:
+        return _children_failed(frame, len(unseen), frame.total, unseen[0].state)
+    if value is None and frame.total:
+        whole = frame.completed == frame.total
+        done = "All states completed." if whole else f"{frame.completed}/{frame.total} states completed."
+        return Completed(done, Packed(1, b"\xc0"))
+    return cast("Any", value)
+
+
+def _children_failed(frame: Frame, failed: int, total: int, first: State) -> Failed:
+    error = first.result(raise_on_failure=False)
+    state = Failed(f"{failed}/{total} states failed.", "children", _error(frame, error))
+    state.carry(error)
+    return state
+
+
+def _citing(value: Any, message: str) -> Completed:
+    """Completed with a reference to the runs whose states were returned."""
+    items: list[Any] = [value] if isinstance(value, State) else list(value)
+    runs = [item.of_run or b"" for item in items]
+    body = msgspec.msgpack.encode(runs[0] if isinstance(value, State) else runs)
+    state = Completed(message, Packed(RESULT, body))
+    state.carry(value)
+    return state
+
+
+def _with_error(state: Failed, error: Error, live: BaseException) -> Failed:
+    """The same state with its error, still carrying the live exception."""
+    state = replace(state, error=error)
+    state.carry(live)
+    return state
+
+
+def brief(error: BaseException) -> str:
+    """An exception in one line: its class and what it says."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: what people look for is theirs."""
+    package = f"{__name__.partition('.')[0]}."
+    raw = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__", "")).startswith(package)
+    ]
+    return "".join(traceback.StackSummary.extract(iter(raw[-40:])).format())
