@@ -28,7 +28,7 @@ _log: Final = logging.getLogger("pluperfect.store")
 
 _MOST_OPS: Final = 512
 _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes' too
-_QUEUE_BYTES: Final = 64 << 20  # waiting appends; whoever wants to add more waits for room
+_QUEUE_BYTES: Final = 2 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
 _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
 _CHECK_READERS: Final = 60.0
