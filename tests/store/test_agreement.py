@@ -1,0 +1,255 @@
+"""Memory, LMDB, the same LMDB file opened again, and a dict of lists must give the same answers to everything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from pluperfect.errors import Conflict, Fenced
+from pluperfect.hooks import Part
+from pluperfect.records import GENESIS, decode, leaf, open_record
+from pluperfect.states import (
+    ABSENT,
+    Cached,
+    Completed,
+    Failed,
+    Looped,
+    Packed,
+    Pending,
+    Retrying,
+    Running,
+    TimedOut,
+    usable,
+)
+from pluperfect.transitions import Facts, Ruling, Transition
+from pluperfect_store.conformance import AT, FIVE, born
+from pluperfect_store.lmdb import LmdbLog
+from pluperfect_store.memory import MemoryLog
+
+RUNS = [bytes((number // 3, number)) * 8 for number in range(6)]  # two trees of three
+ROOTS = {run: RUNS[number - number % 3] for number, run in enumerate(RUNS)}
+NAMES, TAGS, KEYS = ["a", "b", "a\0b"], ["x", "y" * 200], ["k", "l"]
+
+
+class Model:
+    """What a log promises, in the plainest words: a list of (run, entry, term, due), and loops over it."""
+
+    def __init__(self):
+        self.log = []
+
+    def of(self, run):
+        return [entry for other, entry, _ in self.log if other == run]
+
+    def term(self, root):
+        """The highest term in the tree; a root that is not born has seen none."""
+        return max((epoch for run, _, epoch in self.log if ROOTS[run] == root), default=0)
+
+    def append(self, parts, epoch):
+        born_here = {part.run for part in parts}
+        for part in parts:
+            root = ROOTS[part.run]
+            if not self.of(root) and root not in born_here:
+                return Conflict
+            if self.of(root) and self.term(root) > epoch:
+                return Fenced
+            if len(self.of(part.run)) != part.expected:
+                return Conflict
+        self.log += [(part.run, entry, epoch) for part in parts for entry in part.entries]
+        return None
+
+    def state(self, run):
+        return [entry.to for entry in self.of(run) if entry.to is not None][-1]
+
+    def due(self, run):
+        due = None
+        for entry in self.of(run):
+            if entry.to is None:
+                due = due if entry.until is None else entry.until
+            else:
+                due = getattr(entry.to, "due", None)
+        return due
+
+    def spec(self, run):
+        return self.of(run)[0].to.spec
+
+    def births(self):
+        return [*dict.fromkeys(run for run, _, _ in self.log)]
+
+    def find(self, state, name, tag, roots):
+        return [
+            run
+            for run in reversed(self.births())
+            if (state is None or self.state(run).code == state)
+            and (name is None or self.spec(run).name == name)
+            and (tag is None or tag in self.spec(run).tags)
+            and (not roots or ROOTS[run] == run)
+        ]
+
+    def cached(self, key, at):
+        for run, entry, _ in reversed(self.log):
+            if type(entry.to) is Completed and entry.facts.key == key and usable(entry.to.data):
+                return (run, entry.seq) if entry.facts.expires is None or at < entry.facts.expires else None
+        return None
+
+    def waiting(self, until):
+        due = [(round(self.due(run) * 1000) / 1000, run) for run in self.births() if self.due(run) is not None]
+        return sorted(row for row in due if row[0] <= until)
+
+    def answers(self):
+        positions = {}
+        for position, (run, entry, _) in enumerate(self.log, 1):
+            positions.setdefault(run, []).append((position, entry))
+        heads = {}
+        for run, rows in positions.items():
+            final = [position for position, entry in rows if entry.to is not None and entry.to.final]
+            due, root = self.due(run), None if ROOTS[run] == run else ROOTS[run]
+            heads[run] = (
+                len(rows), rows[-1][0], rows[0][0], self.state(run).code, root, final[-1] if final else 0,
+                self.term(run) if root is None else 0, 0 if due is None else round(due * 1000),
+            )  # fmt: skip
+        return heads
+
+
+def asked(log):
+    heads = {run: head for run in RUNS if (head := log.head(run)) is not None}
+    return {
+        run: (h.seq, h.position, h.born, h.state, h.root, h.outcome, h.epoch, h.due) for run, h in heads.items()
+    }, heads  # fmt: skip
+
+
+times = st.one_of(st.none(), st.floats(AT, AT + 100))
+data = st.sampled_from([FIVE, None, Packed(ABSENT, b"too large")])
+later_states = st.one_of(
+    st.builds(Running, attempt=st.integers(1, 3)),
+    st.builds(Retrying, due=st.floats(AT, AT + 100)),
+    st.just(Looped()),
+    st.builds(Completed, data=data),
+    st.just(Cached(source=(RUNS[0], 3))),
+    st.just(Failed(cause="cancelled")),
+    st.just(TimedOut()),
+    st.builds(Pending, due=times),
+)
+all_facts = st.builds(Facts, key=st.sampled_from([None, *KEYS]), expires=times)
+runs = st.sampled_from(RUNS)
+
+
+class Agreement(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        quick = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # nobody pulls the plug here: no disk is needed
+        self.folder = Path(tempfile.mkdtemp(prefix="pluperfect-agreement-", dir=quick))
+        self.model, self.memory = Model(), MemoryLog()
+        self.lmdb = LmdbLog(self.folder / "a", map_size=256 << 10)
+        self.reopened = LmdbLog(self.folder / "b")
+
+    @property
+    def logs(self):
+        return self.memory, self.lmdb, self.reopened
+
+    def part(self, draw, run, shift):
+        expected = max(len(self.model.of(run)) + shift, 0)
+        entries = []
+        for seq in range(expected + 1, expected + 1 + draw(st.integers(1, 3))):
+            facts, state = draw(all_facts), draw(later_states)
+            if seq == 1:
+                root = None if ROOTS[run] == run else ROOTS[run]
+                tags = draw(st.lists(st.sampled_from(TAGS), max_size=3))
+                state = born(run, root, name=draw(st.sampled_from(NAMES)), tags=tags, due=draw(times))
+            elif draw(st.integers(0, 4)) == 0:
+                entries.append(Ruling(seq, AT, state, "rule", "", draw(times), facts))
+                continue
+            entries.append(Transition(seq, AT + seq, state, facts=facts))
+        return Part(run, ROOTS[run], expected, tuple(entries))
+
+    @initialize(data=st.data())
+    def first_births(self, data):
+        self.try_append(data, [RUNS[0], RUNS[3]], 1)
+
+    @rule(data=st.data())
+    def append(self, data):
+        for _ in range(data.draw(st.integers(1, 6))):
+            chosen = data.draw(st.lists(runs, min_size=1, max_size=2, unique=True))
+            self.try_append(data, chosen, data.draw(st.sampled_from([0, 0, 0, 0, 1, 3, -1])))
+            self.all_answers_agree()
+
+    def try_append(self, data, chosen, up):
+        shifts = [data.draw(st.sampled_from([0] * 14 + [-1, 1])) for _ in chosen]
+        parts = [self.part(data.draw, run, shift) for run, shift in zip(chosen, shifts, strict=True)]
+        epoch = max(max(self.model.term(ROOTS[run]) for run in chosen) + up, 0)
+        refused = self.model.append(parts, epoch)
+        said = []
+        for ticket in [
+            log.append(parts, epoch=epoch, hold=data.draw(st.sampled_from([0.0, 0.05]))) for log in self.logs
+        ]:
+            try:
+                ticket.wait()
+            except Conflict as error:
+                said.append(str(error))
+                assert type(error) is refused
+            else:
+                assert refused is None
+        assert len(set(said)) <= 1
+
+    @rule()
+    def open_again_and_rebuild(self):
+        self.reopened.close()
+        self.reopened = LmdbLog(self.folder / "b")
+        self.all_answers_agree()
+        assert [log.rebuild() for log in self.logs] == [len(self.model.log)] * 3
+
+    @invariant()
+    def all_answers_agree(self):
+        model = self.model
+        for log in self.logs:
+            assert log.compare() == []
+            assert asked(log)[0] == model.answers()
+            assert log.position() == len(model.log)
+            assert [open_record(row).run for _, row in log.feed()] == [run for run, _, _ in model.log]
+            for run in RUNS:
+                prev = GENESIS
+                records = log.records(run)
+                for record, entry in zip(records, model.of(run), strict=True):
+                    found = decode(record)
+                    assert (found.to, found.seq, found.facts) == (entry.to, entry.seq, entry.facts)
+                    assert open_record(record).prev == prev
+                    prev = leaf(record)
+                assert log.children(run) == [r for r in model.births() if ROOTS[r] == run != r]
+            for state in (None, 1, 2, 6):
+                for name in (None, "a"):
+                    for tag in (None, TAGS[1]):
+                        for roots in (False, True):
+                            assert [*log.find(state=state, name=name, tag=tag, roots=roots)] == model.find(
+                                state, name, tag, roots
+                            )
+            for at in (AT, AT + 50):
+                assert log.due(at) == model.waiting(at)
+                for key in KEYS:
+                    cell = log.cached(key, at)
+                    assert (None if cell is None else (cell.run, cell.seq)) == model.cached(key, at)
+        feeds = [log.feed() for log in self.logs]
+        assert feeds[0] == feeds[1] == feeds[2]
+        assert asked(self.memory)[1] == asked(self.lmdb)[1] == asked(self.reopened)[1]
+
+    def teardown(self):
+        for log in self.logs:
+            log.close()
+        shutil.rmtree(self.folder)
+
+
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+
+
+class TestAgreement(Agreement.TestCase):
+    settings = settings(max_examples=30, stateful_step_count=12, **COMMON)
+
+
+@pytest.mark.long
+class TestLongAgreement(Agreement.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=50, **COMMON)
