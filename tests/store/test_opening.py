@@ -1,0 +1,287 @@
+"""What is opened, what is refused, and that a refusal leaves everything as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+
+import lmdb
+import msgspec
+import pytest
+
+from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
+from pluperfect_store.conformance import new_id, whole
+from pluperfect_store.environment import Environment
+from pluperfect_store.layout import FORMAT
+from pluperfect_store.lmdb import LmdbLog, open_log
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with some content, closed."""
+    log = LmdbLog(tmp_path / "runs")
+    for _ in range(50):
+        log.append([whole(new_id())], epoch=1)
+    log.close()
+    return tmp_path / "runs"
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(folder, kind, match):
+    before = contents(folder)
+    with pytest.raises(kind, match=match) as caught:
+        LmdbLog(folder)
+    assert str(folder) in str(caught.value)
+    assert contents(folder) == before
+
+
+def meta(data, page, offset, layout, value):
+    changed = bytearray(data)
+    struct.pack_into(layout, changed, page * 4096 + offset, value)
+    return bytes(changed)
+
+
+def test_a_folder_is_made_with_its_parents(tmp_path):
+    """26. A store is made where there is none, its folder included; nothing else is left in it."""
+    LmdbLog(tmp_path / "a" / "b" / "runs").close()
+
+    assert sorted(path.name for path in (tmp_path / "a" / "b" / "runs").iterdir()) == ["data.mdb", "lock.mdb", "store.lock"]
+
+
+def test_an_address_names_its_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    log = open_log("lmdb:~/runs")
+
+    assert log.uri == f"lmdb:{tmp_path / 'runs'}"
+    log.close()
+    with pytest.raises(UnknownStore):
+        open_log("lmdb:")
+    assert open_log("postgresql:x") is None
+
+
+def test_a_file_is_not_a_store(tmp_path):
+    """27. What is no store is refused, by name, and left as it was."""
+    path = tmp_path / "runs"
+    path.write_text("my diary")
+
+    with pytest.raises(NotAStore, match="is a file, not a store"):
+        LmdbLog(path)
+    assert path.read_text() == "my diary"
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [(b"", "is empty"), (b"x", "no LMDB file"), (b"my diary\n" * 2000, "no LMDB file"), (bytes(8192), "no LMDB file")],
+    ids=["empty", "one byte", "text", "zeros"],
+)
+def test_a_foreign_file_is_not_a_store(tmp_path, content, match):
+    """27. What is no store is refused, by name, and left as it was."""
+    (tmp_path / "data.mdb").write_bytes(content)
+
+    refused(tmp_path, NotAStore, match)
+
+
+def test_an_environment_of_another_program_is_not_a_store(tmp_path):
+    """27. What is no store is refused, by name, and left as it was."""
+    env = lmdb.open(str(tmp_path), max_dbs=2)
+    with env.begin(write=True) as txn:
+        txn.put(b"their", b"data", db=env.open_db(b"meta", txn=txn))
+    env.close()
+
+    refused(tmp_path, NotAStore, "another program")
+
+
+def test_a_file_of_the_other_engine_is_not_a_store(tmp_path, store):
+    """27. What is no store is refused, by name, and left as it was."""
+    data = (store / "data.mdb").read_bytes()
+    (store / "data.mdb").write_bytes(meta(meta(data, 0, 24, "=I", 0xBEEFC0DE), 0, 28, "=I", 3))
+
+    refused(store, NotAStore, "LMDB 1.0")
+
+
+@pytest.mark.parametrize("size", [5000, 8192, 0.5, -1])
+def test_a_truncated_file_is_damaged(store, size):
+    """28. A file that is shorter than it says, or whose meta pages are overwritten, is refused and left as it was."""
+    whole_size = (store / "data.mdb").stat().st_size
+    os.truncate(store / "data.mdb", size if size >= 1 else int(whole_size * size) if size > 0 else whole_size - 1)
+
+    refused(store, StoreDamaged, "bytes")
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_an_overwritten_meta_page_is_found(store, page):
+    """28. A file that is shorter than it says, or whose meta pages are overwritten, is refused and left as it was."""
+    data = (store / "data.mdb").read_bytes()
+    (store / "data.mdb").write_bytes(meta(data, page, 16, "=I", 0))
+
+    refused(store, StoreError, "no LMDB file" if page == 0 else "meta page 1 is overwritten")
+
+
+@pytest.mark.parametrize("least", ["min_reader", "min_writer"])
+def test_a_newer_format_is_refused(store, least):
+    """29. A store that needs a newer release is refused with its format; an older form of the same is not."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        form = {**FORMAT, "version": 7, least: 6}
+        txn.put(b"format", msgspec.msgpack.encode(form), db=env.open_db(b"meta", txn=txn))
+    env.close()
+
+    with pytest.raises(StoreError, match="has format 7, which needs a release that knows format 6"):
+        LmdbLog(store)
+
+
+def test_a_newer_format_that_old_releases_may_use_is_opened(store):
+    """29. A store that needs a newer release is refused with its format; an older form of the same is not."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        txn.put(b"format", msgspec.msgpack.encode({**FORMAT, "version": 7, "more": 1}), db=env.open_db(b"meta", txn=txn))
+    env.close()
+    log = LmdbLog(store)
+
+    assert log.position() == 150
+    log.close()
+
+
+@pytest.mark.parametrize("table", ["idx", "head"])
+def test_a_tail_whose_views_disagree_is_found_and_can_be_rebuilt(store, table):
+    """30. At opening, the last record, its index row and its head must agree; a rebuild mends them."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        txn.drop(env.open_db(table.encode(), txn=txn), delete=False)
+    env.close()
+
+    refused(store, StoreDamaged, "contradicts itself")
+    log = LmdbLog(store, check=False)
+    assert len(log.compare()) in (150, 50)
+    assert log.rebuild() == 150
+    assert log.compare() == []
+    log.close()
+    LmdbLog(store).close()
+
+
+def test_a_damaged_log_is_not_rebuilt_from(store):
+    """30. A log with a hole is no ground for views: compare() names it, rebuild() refuses and changes nothing."""
+    log = LmdbLog(store)
+    env = log._store.environment()._env
+    with env.begin(write=True) as txn:
+        table = env.open_db(b"log", txn=txn)
+        txn.delete((70).to_bytes(8, "big"), db=table)
+        txn.put((90).to_bytes(8, "big"), b"nonsense", db=table)
+
+    named = [line for line in log.compare() if line.startswith("log:")]
+    assert named[0] == "log: after position 69 comes 71"
+    assert any("position 90" in line for line in named)
+    with pytest.raises(StoreDamaged, match="cannot be rebuilt"):
+        log.rebuild()
+    assert log.head(new_id()) is None
+    log.close()
+
+
+def test_a_half_made_store_is_made_anew(tmp_path):
+    """26. A store whose making was interrupted leaves no half of one: the next opening makes it."""
+    (tmp_path / ".new-0123").mkdir()
+    (tmp_path / ".new-0123" / "data.mdb").write_bytes(b"")
+    (tmp_path / "store.lock").touch()
+    log = LmdbLog(tmp_path)
+
+    assert log.position() == 0
+    assert not (tmp_path / ".new-0123").exists()
+    log.close()
+
+
+def test_a_copied_file_without_its_locks_is_opened(store, tmp_path):
+    """26. data.mdb is the store: a copy of it alone can be opened."""
+    (tmp_path / "copy").mkdir()
+    shutil.copy(store / "data.mdb", tmp_path / "copy")
+    log = LmdbLog(tmp_path / "copy")
+
+    assert log.position() == 150
+    assert log.compare() == []
+    log.close()
+
+
+def test_two_openings_in_one_process_share_the_store(tmp_path):
+    """31. Logs that one process opens on one folder, by whatever path, are one store; the last close closes it."""
+    first = LmdbLog(tmp_path / "runs")
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    second = LmdbLog(tmp_path / "link")
+    first.append([whole(new_id())], epoch=1, hold=30.0)
+    second.flush()
+    assert second.position() == 3
+    first.append([whole(new_id())], epoch=1, hold=30.0)
+    first.close()
+
+    assert second.position() == 6
+    second.append([whole(new_id())], epoch=1).wait()
+    second.close()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("what", ["new", "folder", "file"])
+def test_a_folder_that_cannot_be_written_says_so(tmp_path, program, what):
+    """27. What may not be written is refused as such, and left as it was."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    place = tmp_path / "place"
+    if what == "new":
+        place.mkdir()
+    else:
+        LmdbLog(place).close()
+        place.chmod(0o755 if what == "folder" else 0o777)
+        for file in place.iterdir():
+            file.chmod(0o666 if what == "folder" or file.name != "data.mdb" else 0o644)
+    before = contents(place)
+    text = """
+        os.setuid(65534)
+        try:
+            LmdbLog(path)
+        except StoreUnwritable as error:
+            print(error)
+    """
+    said = " ".join(program(text, place).end())
+
+    assert "cannot be written by this user" in said
+    assert contents(place) == before
+
+
+def test_opening_starts_no_thread_and_imports_lmdb_only_then(tmp_path, program):
+    text = """
+        import pluperfect, pluperfect_store.lmdb, pluperfect_store.memory
+        pluperfect.open("memory:", entry_points=False).close()
+        print("lmdb" in sys.modules)
+        log = LmdbLog(path)
+        print("lmdb" in sys.modules, threading.active_count())
+    """
+    assert program(text, tmp_path / "runs").end() == ["False", "True", "1"]
+
+
+def test_a_process_with_little_address_space_takes_a_smaller_map(tmp_path, program):
+    """32. Where 64 GiB cannot be mapped, 4 or 1 GiB are."""
+    text = """
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+        log = LmdbLog(path)
+        log.append([whole(new_id())], epoch=1).wait()
+        print(log.position(), log._store.environment()._env.info()["map_size"] >> 30)
+        log.close()
+    """
+    assert program(text, tmp_path / "runs").end() == ["3", "1"]
+
+
+def test_opening_leaves_an_environment_that_syncs(tmp_path):
+    """33. Every commit is synced, data and meta page, at every durability level."""
+    env = Environment(tmp_path / "runs")
+    flags = env._env.flags()
+    env.close()
+
+    assert {name: flags[name] for name in ("sync", "metasync", "writemap", "map_async", "lock")} == {
+        "sync": True,
+        "metasync": True,
+        "writemap": False,
+        "map_async": False,
+        "lock": True,
+    }
