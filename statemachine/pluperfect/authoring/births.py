@@ -13,7 +13,7 @@ from . import outcomes
 from .clock import new_run_id
 from .context import current_frame, current_tags
 from .frames import Frame, Session
-from .futures import Future, each_future
+from .futures import Future, each_future, holds_futures
 from .inputs import inputs_of
 from .names import child_id, keyed_id, slug
 
@@ -100,6 +100,9 @@ def born(
         run_id = child_id(parent.session.root, parent.run.id, authored.key, index, map_index, parent.salt, redo)
 
     session = Session(log, run_id, 1) if parent is None else parent.session
+    upstream: tuple[bytes, ...] = ()
+    if holds_futures(args) or holds_futures(kwargs):
+        upstream = tuple(found.frame.run.id for found in each_future((args, kwargs)) if isinstance(found, Future))
     spec = Spec(
         authored.kind,
         authored.name,
@@ -117,7 +120,7 @@ def born(
         log.recorded_options(definition),
         level,
         authored.entry if authored.kind == "flow" else "",
-        tuple(found.frame.run.id for found in each_future((args, kwargs)) if isinstance(found, Future)),
+        upstream,
         key,
     )
     made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)

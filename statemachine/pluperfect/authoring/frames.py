@@ -475,6 +475,8 @@ class Frame:
 
     def waits_for(self) -> list[Future[Any]]:
         """The futures among the arguments."""
+        if not holds_futures(self.args) and not holds_futures(self.kwargs):
+            return []
         return [found for found in each_future((self.args, self.kwargs)) if isinstance(found, Future)]
 
     def resolve(self, rebind: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]) -> Failed | None:
