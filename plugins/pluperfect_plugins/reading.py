@@ -204,7 +204,7 @@ def _summary(run: RecordedRun) -> dict[str, Any]:
 @_AS_JSON
 @click.pass_obj
 def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool) -> None:
-    """Show the history of RUN: an id, the beginning or end of one, or a run name."""
+    """Show the history of RUN: an id, the beginning or end of one, a run name, or a flow's name (its youngest run)."""
     histories: Histories = desk.log
     found = histories.run(run)
     try:
@@ -313,6 +313,11 @@ def _reasons(run: RecordedRun, depth: int = 0) -> Iterator[dict[str, Any]]:
         for child in run.children:
             if child.state.is_failed():
                 yield from _reasons(child, depth)
+        return
+    for child in islice(run.children, 200):
+        told = list(_reasons(child, depth))
+        if len(told) > 1:  # something was decided about it
+            yield from told
 
 
 def _miss(run: RecordedRun, entry: Transition) -> str:

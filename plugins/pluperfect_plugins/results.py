@@ -13,8 +13,10 @@ import decimal
 import importlib
 import io
 import pickle
+import sys
 import uuid
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -27,7 +29,11 @@ __all__ = ["options", "pack", "unpack"]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
-_SCALARS: Final = frozenset({type(None), bool, float, str, bytes})
+_SCALARS: Final[frozenset[Any]] = frozenset({type(None), bool, int, float, str, bytes})
+_DICT: Final[frozenset[Any]] = frozenset({dict})
+_NESTS: Final[frozenset[Any]] = _DICT | {list}
+_PLAIN: Final[frozenset[Any]] = _SCALARS | _NESTS
+_SCRIPT: Final = "pluperfect_script_"  # how the name of a module begins that was loaded from a script to resume it
 _WORDS: Final[dict[str, type]] = {
     "tuple": tuple,
     "set": set,
@@ -56,23 +62,24 @@ def options(kind: str) -> Sequence[Option]:
 
 
 def faithful(value: Any) -> bool:
-    """Whether plain msgpack gives this value back with the same types throughout."""
+    """
+    Whether plain msgpack gives this value back with the same types throughout, if it takes it at all.
+
+    Ints of more than 64 bits and lone surrogates look plain, and msgpack raises.
+    """
     kind = cast("type[Any]", type(value))
     if kind in _SCALARS:
         return True
-    if kind is int:
-        return -(1 << 63) <= value < 1 << 64
-    if kind is list:
-        return set(map(type, value)) <= _SCALARS or all(map(faithful, value))
-    if kind is dict:
-        keys = set(map(type, value))
-        return (keys <= {str, bytes} or (keys <= _KEYS and all(map(faithful, value)))) and all(
-            map(faithful, value.values())
-        )
-    return False
-
-
-_KEYS: Final = frozenset({str, bytes, int, float, bool, type(None)})
+    if kind in _DICT:
+        if not set(map(type, value)) <= _SCALARS:
+            return False
+        value = value.values()
+    elif kind not in _NESTS:
+        return False
+    kinds: set[type[Any]] = set(map(type, value))
+    if kinds <= _SCALARS:
+        return True
+    return kinds <= _PLAIN and all(faithful(item) for item in value if type(item) in _NESTS)
 
 
 @hookimpl
@@ -81,9 +88,9 @@ def pack(value: Any) -> Packed:
     try:
         if faithful(value):
             return Packed(PLAIN, _encode(value))
-        typed = _typed(value)
-    except RecursionError:
-        typed = None  # nested too deep for msgpack, or in itself
+    except (RecursionError, OverflowError, UnicodeEncodeError):
+        pass  # nested too deep or in itself, or more than msgpack takes
+    typed = _typed(value)
     return typed if typed is not None else Packed(PICKLE, _pickled(value))
 
 
@@ -94,7 +101,7 @@ def unpack(packed: Packed) -> Unpacked | None:
         return Unpacked(_decode(packed.data))
     if packed.code == TYPED:
         reference, body = _decode(packed.data)
-        return Unpacked(msgspec.msgpack.decode(body, type=_referred(reference)))
+        return Unpacked(_decoder(_referred(reference)).decode(body))
     if packed.code == PICKLE:
         return Unpacked(pickle.loads(packed.data))  # noqa: S301 - what this process's own log holds; said in the docs
     return None
@@ -107,10 +114,15 @@ def _typed(value: Any) -> Packed | None:
         return None
     try:
         body = _encode(value)
-        back: Any = msgspec.msgpack.decode(body, type=kind)
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        exact = _same(value, _decoder(kind).decode(body))
+    except Exception:  # an annotation that names nothing, an __eq__ that raises, ...: the pickle has no such needs
         return None
-    return Packed(TYPED, _encode([reference, body])) if _same(value, back) else None
+    return Packed(TYPED, _encode([reference, body])) if exact else None
+
+
+@lru_cache(256)
+def _decoder(kind: type[Any]) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
 
 
 def _reference(kind: type, value: Any) -> str | None:
@@ -118,13 +130,20 @@ def _reference(kind: type, value: Any) -> str | None:
     named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")  # type: ignore[reportUnknownArgumentType]
     if not (dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct) or named_tuple):
         return None
-    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+    if _is_script(kind.__module__) or "<locals>" in kind.__qualname__:
+        return None
+    if hasattr(kind, "__post_init__"):  # decoding would run it a second time; a pickle does not
         return None
     reference = f"{kind.__module__}:{kind.__qualname__}"
     try:
         return reference if _referred(reference) is kind else None
     except (ImportError, AttributeError):
         return None
+
+
+def _is_script(module: str) -> bool:
+    """Whether this is the started program, whose classes other processes find under another name, if at all."""
+    return module == "__main__" or module.startswith(_SCRIPT)
 
 
 def _referred(reference: str) -> type:
@@ -142,6 +161,8 @@ def _same(one: Any, other: Any) -> bool:
     kind = cast("type[Any]", type(one))
     if kind is not type(other):
         return False
+    if not dataclasses.is_dataclass(one) and getattr(one, "__dict__", None):  # type: ignore[reportUnknownArgumentType]
+        return False  # attributes that no codec knows of
     if kind in (list, tuple) or (isinstance(one, tuple) and hasattr(kind, "_fields")):
         mine, theirs = cast("Sequence[Any]", one), cast("Sequence[Any]", other)
         return len(mine) == len(theirs) and all(map(_same, mine, theirs))
@@ -167,11 +188,15 @@ def _same(one: Any, other: Any) -> bool:
 def _pickled(value: Any) -> bytes:
     try:
         data = pickle.dumps(value, 5)
-        if b"__main__" not in data:
+        if b"__main__" not in data and _SCRIPT.encode() not in data:
             return data
     except Exception:
         pass
     import cloudpickle
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_SCRIPT):  # as `__main__` always is: by value, since nobody can import it
+            cloudpickle.register_pickle_by_value(module)  # type: ignore[reportUnknownMemberType]
 
     dumps = cast("Callable[[Any], bytes]", cloudpickle.dumps)  # type: ignore[reportUnknownMemberType]
     try:
@@ -180,6 +205,11 @@ def _pickled(value: Any) -> bytes:
         path, culprit = _culprit(value, "$", 0)
         kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
         raise UnpackableValue(f"{path} is a {kind} that cannot be encoded ({type(error).__name__}: {error})") from error
+
+
+def _slots(kind: type[Any]) -> Sequence[str]:
+    slots: Any = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
@@ -195,8 +225,9 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
     elif isinstance(value, list | tuple | set | frozenset):
         parts = [(f"{path}[{i}]", item) for i, item in enumerate(cast("list[Any]", value))]
     elif not isinstance(value, type):
-        inside: dict[str, Any] = getattr(value, "__dict__", {})
-        parts = [(f"{path}.{name}", item) for name, item in inside.items()]
+        slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+        names = [*getattr(value, "__dict__", ()), *slots]
+        parts = [(f"{path}.{name}", getattr(value, name)) for name in names if hasattr(value, name)]
     for where, part in parts:
         try:
             dump(part, io.BytesIO())

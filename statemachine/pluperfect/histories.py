@@ -203,7 +203,7 @@ class Histories:
 
     def run(self, run_id: str) -> RecordedRun:
         """
-        One run by its id, the beginning or the end of it, or its run name.
+        One run by its id, the beginning or the end of it, its run name, or the name of a flow or task (its youngest run).
 
         Raises:
             UnknownRun: No run has it, or several have; the message names close ones.
@@ -219,6 +219,8 @@ class Histories:
         if digits and len(wanted) >= 4:
             even = wanted[: len(wanted) // 2 * 2]
             found = [run for run in self.log.matching(bytes.fromhex(even), 1000) if run.hex().startswith(wanted)]
+        if not found and not digits:
+            found = list(islice(self.log.find(name=run_id), 1))
         if not found:
             # The end of an id, or a run name: a look at the roots' trees, the youngest first.
             for run in islice(self.log.find(), 100_000):

@@ -106,6 +106,7 @@ def test_why_names_rules_and_the_part_of_the_key_that_changed(cli):
     assert "rule retries made Retrying" in text
     assert "retry 1 of 1" in text
 
+    assert "rule retries made Retrying" in cli("why", "whole")
     newest, hit, first = json.loads(cli("runs", "--name", "cached", "--json"))
     assert "changed since the nearest earlier call: input y" in cli("why", newest["id"])
     assert "rule caching made Cached" in cli("why", hit["id"])

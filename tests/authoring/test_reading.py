@@ -61,7 +61,7 @@ def test_a_run_is_found_by_id_prefix_suffix_and_name(log):
     doubles(1)
     run = log.runs(roots=True)[0]
 
-    for text in (run.id, run.id.replace("-", ""), run.id.replace("-", "")[-8:], run.name):
+    for text in (run.id, run.id.replace("-", ""), run.id.replace("-", "")[-8:], run.name, "doubles"):
         assert log.run(text) == run
 
 
