@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Final, NamedTuple, cast
 
 from msgspec import Struct
 
@@ -20,7 +24,7 @@ from pluperfect.cache_policies import (
     RunId,
     TaskSource,
 )
-from pluperfect.digests import Undigestible, digest
+from pluperfect.digests import Undigestible, digest, place_of
 from pluperfect.errors import PluginError
 from pluperfect.hooks import CacheKey, Definition, Option, hookimpl
 from pluperfect.rules import Proposal, Verdict
@@ -52,9 +56,15 @@ def _expiration(value: Any) -> float | None:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"cache_expiration is a timedelta or a number of seconds, not {value!r}.")
-    if not seconds > 0:
-        raise ValueError(f"cache_expiration must be longer than 0 seconds, not {value!r}.")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"cache_expiration must be longer than 0 seconds, and finite, not {value!r}.")
     return float(seconds)
+
+
+def _refresh(value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"refresh_cache is True, False or None, not {value!r}.")
+    return value
 
 
 @hookimpl
@@ -66,7 +76,7 @@ def options(kind: str) -> Sequence[Option] | None:
         Option("cache_policy", None, "which parts of a call make its key", _policy),
         Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn),
         Option("cache_expiration", None, "for how long a result answers", _expiration),
-        Option("refresh_cache", None, "make the call, and replace the entry"),
+        Option("refresh_cache", None, "make the call, and replace the entry", _refresh),
     ]
 
 
@@ -87,101 +97,208 @@ def cache_key(
     policy: CachePolicy | None = given.get("cache_policy")
     fn = given.get("cache_key_fn")
     if fn is not None:
+        if policy is not None:
+            _once(definition, "both cache_key_fn and cache_policy are set: cache_key_fn counts")
         policy = CacheKeyFnPolicy(fn)
     if policy is None or isinstance(policy, NoCache):
         return None
     if given.get("persist_result") is False:
+        _once(definition, "persist_result=False, so that there is no result to store: nothing is cached")
         return CacheKey(None, why="persist_result=False: there is no result to store")
-    refresh, expiration = bool(given.get("refresh_cache")), given.get("cache_expiration")
-    if isinstance(policy, CacheKeyFnPolicy):
-        key = policy.cache_key_fn(KeyContext(definition.owner, run, arguments), dict(arguments))
-        if key is None:
-            return CacheKey(None, why="cache_key_fn gave None")
-        if not isinstance(key, str):
-            raise PluginError(
-                f"cache_key_fn of {definition.name} gave {key!r}; it must give a string, or None for no caching."
-            )
-        return CacheKey(key, {"cache_key_fn": key}, refresh=refresh, expiration=expiration)
+    call = _Call(run, definition, arguments, flow_inputs)
     parts: dict[str, str] = {}
-    for part in policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,):
-        problem = _add(part, parts, run, definition, arguments, flow_inputs)
-        if problem:
+    key = None
+    try:
+        if isinstance(policy, CacheKeyFnPolicy):
+            key = _asked(policy, call)
+            parts["cache_key_fn"] = key
+        else:
+            for part in policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,):
+                _add(part, parts, call)
+    except _NoKey as problem:
+        if problem.loud:
             _log.warning("a call of %s is not cached: %s", definition.name, problem)
-            return CacheKey(None, parts, problem)
+        return CacheKey(None, parts, str(problem))
     if not parts:
         return CacheKey(None, why="there are no inputs to make a key of")
-    text = "\0".join(f"{name}={value}" for name, value in sorted(parts.items()))
-    return CacheKey(sha256(text.encode()).hexdigest()[:32], parts, refresh=refresh, expiration=expiration)
+    if key is None:
+        text = "\0".join(f"{name}={value}" for name, value in sorted(parts.items()))
+        key = sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+    return CacheKey(key, parts, refresh=bool(given.get("refresh_cache")), expiration=given.get("cache_expiration"))
 
 
-def _add(
-    policy: CachePolicy,
-    parts: dict[str, str],
-    run: Run,
-    definition: Definition,
-    arguments: Mapping[str, Any],
-    flow_inputs: Mapping[str, Any],
-) -> str:
-    """Add what one policy contributes; returns why it cannot, or an empty string."""
+class _Call(NamedTuple):
+    run: Run
+    definition: Definition
+    arguments: Mapping[str, Any]
+    flow_inputs: Mapping[str, Any]
+
+
+class _NoKey(Exception):
+    """Why there is no key."""
+
+    def __init__(self, why: str, *, loud: bool = True) -> None:
+        super().__init__(why)
+        self.loud = loud
+
+
+def _add(policy: CachePolicy, parts: dict[str, str], call: _Call) -> None:
+    """
+    Add what one policy contributes.
+
+    Raises:
+        _NoKey: It cannot say, so that no key is better than half of one.
+    """
     if isinstance(policy, Inputs):
-        return _digests("input", {n: v for n, v in arguments.items() if n not in policy.exclude}, parts)
-    if isinstance(policy, FlowParameters):
-        return _digests("flow parameter", flow_inputs, parts)
-    if isinstance(policy, TaskSource):
-        parts["source"] = source_digest(definition)
+        _digests("input", {n: v for n, v in call.arguments.items() if n not in policy.exclude}, parts)
+    elif isinstance(policy, FlowParameters):
+        _digests("flow parameter", call.flow_inputs, parts)
+    elif isinstance(policy, TaskSource):
+        parts["source"] = source_digest(call.definition)
     elif isinstance(policy, RunId):
-        parts["run"] = (run.birth.parent or run.id).hex()
+        parts["run"] = (call.run.birth.parent or call.run.id).hex()
     elif isinstance(policy, CacheKeyFnPolicy):
-        return "a cache_key_fn cannot be one part of several"
-    return ""
+        with contextlib.suppress(_NoneGiven):  # in a sum, a policy with nothing to say is left out
+            parts["cache_key_fn"] = _asked(policy, call)
+    else:
+        raise _NoKey(f"the policy {type(policy).__name__} is not known here")
 
 
-def _digests(what: str, values: Mapping[str, Any], parts: dict[str, str]) -> str:
+class _NoneGiven(_NoKey):
+    pass
+
+
+def _asked(policy: CacheKeyFnPolicy, call: _Call) -> str:
+    """The key as a function of the user makes it."""
+    name = call.definition.name
+    try:
+        key = policy.cache_key_fn(KeyContext(call.definition.owner, call.run, call.arguments), dict(call.arguments))
+    except Exception as error:
+        _log.exception("cache_key_fn of %s raised; the call is made and its result is not cached", name)
+        raise _NoKey(f"cache_key_fn raised {type(error).__name__}: {error}", loud=False) from error
+    if key is None:
+        raise _NoneGiven("cache_key_fn gave None", loud=False)
+    if not isinstance(key, str) or not key:
+        raise PluginError(f"cache_key_fn of {name} gave {key!r}; it must give a string, or None for no caching.")
+    return key
+
+
+def _digests(what: str, values: Mapping[str, Any], parts: dict[str, str]) -> None:
     for name, value in values.items():
         try:
             parts[f"{what} {name}"] = digest(value).hex()
         except Undigestible as error:
-            return f"{what} {name!r} cannot be hashed: {error}. Leave it out (INPUTS - {name!r}) or give a cache_key_fn"
-        except RecursionError:
-            return f"{what} {name!r} is nested in itself. Leave it out (INPUTS - {name!r}) or give a cache_key_fn"
-    return ""
+            raise _NoKey(
+                f"{what} {name!r} cannot be hashed: {error}. Leave it out (INPUTS - {name!r}) or give a cache_key_fn"
+            ) from error
 
+
+# --- what is known of a function ------------------------------------------------------------------------
 
 _sources: Final[dict[int, tuple[Any, str]]] = {}
+_warned: Final[dict[tuple[int, str], Any]] = {}
+_MANY: Final = 4096
+"""Functions that are made by the thousand are forgotten by and by, and looked at again."""
+
+
+def _once(definition: Definition, text: str) -> None:
+    """Warn, the first time for each function."""
+    if _warned.get((id(definition.fn), text)) is definition.fn:
+        return
+    if len(_warned) >= _MANY:
+        _warned.clear()
+    _warned[id(definition.fn), text] = definition.fn
+    _log.warning("task %s: %s", definition.name, text)
 
 
 def source_digest(definition: Definition) -> str:
     """
-    A digest of the function's source text (its byte code, where there is no source), name and closure.
+    A digest of the function's source text (its byte code, where there is no source), name, defaults and closure.
 
     It is taken once for each function: what it closes over counts as it was at its first call.
     """
     fn = definition.fn
     known = _sources.get(id(fn))
     if known is None or known[0] is not fn:
-        if len(_sources) > 4096:  # functions made by the thousand: begin anew rather than keep them all
+        if len(_sources) >= _MANY:
             _sources.clear()
         known = _sources[id(fn)] = (fn, _digest_source(fn))
     return known[1]
 
 
-def _digest_source(fn: Callable[..., Any]) -> str:
+def _digest_source(fn: Any) -> str:
+    state = sha256()
+    for piece in _source(fn, {}):
+        state.update(b"%d:%b" % (len(piece), piece))
+    return state.hexdigest()[:32]
+
+
+def _source(fn: Any, seen: dict[int, Any]) -> Iterator[bytes]:
+    """What makes a function what it is, piece by piece; the functions that it wraps or closes over included."""
+    if id(fn) in seen:
+        return
+    seen[id(fn)] = fn
+    yield f"{place_of(getattr(fn, '__module__', ''))}.{getattr(fn, '__qualname__', type(fn).__qualname__)}".encode()
+    if isinstance(fn, partial):
+        made = cast("partial[Any]", fn)
+        for part in (made.func, *made.args, *(item for pair in sorted(made.keywords.items()) for item in pair)):
+            yield from _held(part, seen)
+        return
+    if isinstance(fn, MethodType):
+        yield from _held(fn.__self__, seen)
+        fn = fn.__func__
+    code = getattr(fn, "__code__", None)
+    if isinstance(code, CodeType):
+        yield _text(code)
+        by_name: dict[str, Any] = fn.__kwdefaults__ or {}
+        defaults: list[Any] = [*(fn.__defaults__ or ()), *by_name.items()]
+        for held in defaults:
+            yield from _held(held, seen)
+        for cell in fn.__closure__ or ():
+            try:
+                yield from _held(cell.cell_contents, seen)
+            except ValueError:  # not filled yet
+                yield b"?"
+    elif callable(fn) and not isinstance(fn, type):  # an object that is called
+        yield from _held(vars(fn) if hasattr(fn, "__dict__") else None, seen)
+        yield from _source(type(fn).__call__, seen)
+    wrapped = getattr(fn, "__wrapped__", None)
+    if wrapped is not None:
+        yield from _source(wrapped, seen)
+
+
+def _held(value: Any, seen: dict[int, Any]) -> Iterator[bytes]:
+    """A value that a function holds: a function by its source, others by their digest, else by their class alone."""
+    if isinstance(value, FunctionType | MethodType | partial):
+        yield from _source(value, seen)
+        return
+    try:
+        yield digest(value)
+    except Undigestible as error:
+        # What cannot be hashed cannot be told apart; its class, the text and the name still are.
+        yield f"{error.type.__module__}.{error.type.__qualname__}".encode()
+
+
+def _text(code: CodeType) -> bytes:
     import inspect
 
     try:
-        text = inspect.getsource(fn).encode()
+        text = inspect.getsource(code).encode(errors="surrogatepass")
     except (OSError, TypeError):
-        code = getattr(fn, "__code__", None)
-        text = b"" if code is None else code.co_code + repr(code.co_names).encode()
-    state = sha256(text)
-    state.update(f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', '')}".encode())
-    for cell in getattr(fn, "__closure__", None) or ():
-        try:
-            state.update(digest(cell.cell_contents))
-        except (Undigestible, RecursionError, ValueError):
-            # What cannot be hashed cannot be told apart; the text and the name still are.
-            state.update(b"?")
-    return state.hexdigest()[:32]
+        text = b""
+    if text and code.co_name != "<lambda>":
+        return text
+    return text + repr([*_bytecode(code)]).encode()  # several lambdas can share a line
+
+
+def _bytecode(code: CodeType) -> Iterator[bytes]:
+    yield code.co_code
+    yield repr((code.co_names, code.co_varnames)).encode(errors="surrogatepass")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _bytecode(constant)
+        else:
+            yield digest(constant)
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from pluperfect.hooks import Definition, Option, hookimpl
@@ -60,28 +60,45 @@ def _moment(state: State) -> str:
 
 @hookimpl
 def recorded(run: Run, transition: Transition, definition: Definition) -> Any:
-    """Call them in order; what one raises is logged, and the next is called."""
-    told: Sequence[Callable[..., Any]] = definition.options.get(_moment(transition.to)) or ()
-    waiting: list[tuple[str, Any]] = []
+    """Call them in order, each when the one before is done; what one raises is logged, and the next is called."""
+    told = iter(definition.options.get(_moment(transition.to)) or ())
     for call in told:
-        name = getattr(call, "__name__", repr(call))
-        try:
-            answer = call(definition.owner, run, transition.to)
-        except Exception:
-            _complain(name, definition)
-            continue
+        answer = _told(call, run, transition, definition)
         if hasattr(answer, "__await__"):
-            waiting.append((name, answer))
-    return _await_all(waiting, definition) if waiting else None
+            return _await_rest(call, answer, told, run, transition, definition)
+    return None
 
 
-async def _await_all(waiting: list[tuple[str, Any]], definition: Definition) -> None:
-    for name, answer in waiting:
-        try:
-            await answer
-        except Exception:
-            _complain(name, definition)
+async def _await_rest(
+    call: Callable[..., Any],
+    answer: Any,
+    told: Iterator[Callable[..., Any]],
+    run: Run,
+    transition: Transition,
+    definition: Definition,
+) -> None:
+    """Await the answer of one callable, then call the others in the same way."""
+    try:
+        await answer
+    except Exception:
+        _complain(call, definition)
+    for following in told:
+        answer = _told(following, run, transition, definition)
+        if hasattr(answer, "__await__"):
+            try:
+                await answer
+            except Exception:
+                _complain(following, definition)
 
 
-def _complain(name: str, definition: Definition) -> None:
+def _told(call: Callable[..., Any], run: Run, transition: Transition, definition: Definition) -> Any:
+    try:
+        return call(definition.owner, run, transition.to)
+    except Exception:
+        _complain(call, definition)
+        return None
+
+
+def _complain(call: Callable[..., Any], definition: Definition) -> None:
+    name = getattr(call, "__name__", repr(call))
     _log.exception("the callback %s of %s raised; the run goes on", name, definition.name)

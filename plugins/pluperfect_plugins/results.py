@@ -79,7 +79,12 @@ def faithful(value: Any) -> bool:
     kinds: set[type[Any]] = set(map(type, value))
     if kinds <= _SCALARS:
         return True
-    return kinds <= _PLAIN and all(faithful(item) for item in value if type(item) in _NESTS)
+    if not kinds <= _PLAIN:
+        return False
+    for item in value:  # noqa: SIM110 - a generator would double the depth of the stack
+        if type(item) in _NESTS and not faithful(item):
+            return False
+    return True
 
 
 @hookimpl
@@ -132,7 +137,7 @@ def _reference(kind: type, value: Any) -> str | None:
         return None
     if _is_script(kind.__module__) or "<locals>" in kind.__qualname__:
         return None
-    if hasattr(kind, "__post_init__"):  # decoding would run it a second time; a pickle does not
+    if getattr(cast("Any", kind), "__post_init__", None):  # decoding would run it a second time; a pickle does not
         return None
     reference = f"{kind.__module__}:{kind.__qualname__}"
     try:
@@ -161,7 +166,7 @@ def _same(one: Any, other: Any) -> bool:
     kind = cast("type[Any]", type(one))
     if kind is not type(other):
         return False
-    if not dataclasses.is_dataclass(one) and getattr(one, "__dict__", None):  # type: ignore[reportUnknownArgumentType]
+    if isinstance(one, msgspec.Struct | tuple) and getattr(one, "__dict__", None):  # type: ignore[reportUnknownArgumentType]
         return False  # attributes that no codec knows of
     if kind in (list, tuple) or (isinstance(one, tuple) and hasattr(kind, "_fields")):
         mine, theirs = cast("Sequence[Any]", one), cast("Sequence[Any]", other)

@@ -31,8 +31,8 @@ def _count(value: Any) -> int:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"retry_delay_seconds is made of numbers of seconds, not {value!r}.")
-    if not value >= 0:
-        raise ValueError(f"retry_delay_seconds must be 0 or more, not {value!r}.")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"retry_delay_seconds must be 0 or more, and finite, not {value!r}.")
     return float(value)
 
 
@@ -54,8 +54,8 @@ def _factor(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"retry_jitter_factor is a number or None, not {value!r}.")
-    if not value >= 0:
-        raise ValueError(f"retry_jitter_factor must be 0 or more, not {value!r}.")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"retry_jitter_factor must be 0 or more, and finite, not {value!r}.")
     return float(value)
 
 
@@ -104,13 +104,15 @@ def jittered(base: float, factor: float, chance: float) -> float:
     """
     A delay of mean ``base``: exponentially distributed, kept in ``[base * log2(2**k / (2**k - 1)), base * k]``.
 
+    What falls outside becomes the bound itself.
+
     Args:
         base: In seconds.
-        factor: k is 1 + factor: half of the delays lie on either side of the mean.
+        factor: k is 1 + factor: between the median and either bound lies as much.
         chance: In [0, 1), from `pluperfect.rules.draw`: the same attempt always waits as long.
     """
     k = 1.0 + factor
-    least = base * math.log2(2.0**k / (2.0**k - 1.0))
+    least = base * math.log2(2.0**k / (2.0**k - 1.0)) if k < 50 else 0.0  # beyond that it is 0 but for rounding
     return min(max(-base * math.log1p(-chance), least), base * k)
 
 
@@ -118,6 +120,11 @@ def jittered(base: float, factor: float, chance: float) -> float:
 def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdict | None:
     """Running -> Failed or TimedOut becomes Retrying, if there is budget and the condition does not object."""
     state: State = proposal.to
+    if run.state is None:
+        if definition is not None:
+            # Where a callable gives bad delays, that is known now, and not when the first attempt has failed.
+            delays(definition.options.get("retry_delay_seconds"), int(definition.options.get("retries") or 0))
+        return None
     if not isinstance(state, Failed | TimedOut) or not isinstance(run.state, Running):
         return None
     chosen = run.birth.options if definition is None else definition.options
@@ -128,7 +135,8 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
         answers = proposal.facts.answers or {}
         if "retry_condition_fn" not in answers:
             return Verdict(ask="retry_condition_fn")
-        if answers["retry_condition_fn"] is not True:
+        answer: object = answers["retry_condition_fn"]
+        if not answer or isinstance(answer, dict):  # {"raised": ...}: the condition raised, which is no
             return None
     base = base_delay(chosen.get("retry_delay_seconds"), retries, run.spent)
     factor, chance = chosen.get("retry_jitter_factor"), None
