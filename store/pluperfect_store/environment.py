@@ -19,7 +19,7 @@ from uuid import uuid4
 import lmdb
 import msgspec
 
-from pluperfect.errors import NotAStore, StoreDamaged, StoreError, StoreUnwritable
+from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, StoreUnwritable
 
 from . import opening
 from .layout import FORMAT, TABLES, VIEWS
@@ -115,10 +115,14 @@ class Environment:
 
         Raises:
             MapResized: Another process has made the map larger.
+            StoreDamaged: LMDB itself finds the file broken.
+            StoreClosed: A write of the meta page failed; LMDB takes part in nothing any more.
         """
         txn = self._begin_read()
         try:
             yield _Rows(txn, self._tables)
+        except lmdb.Error as error:
+            raise StoreDamaged(f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup.") from error
         finally:
             txn.abort()
 
@@ -127,6 +131,8 @@ class Environment:
             return self._env.begin()
         except lmdb.MapResizedError as error:
             raise MapResized from error
+        except lmdb.PanicError as error:
+            raise StoreClosed(f"The store {self.folder} stopped after an error: {error}. Open it again; it is examined then.") from error
         except lmdb.ReadersFullError:
             self._env.reader_check()
             return self._env.begin()
@@ -301,7 +307,7 @@ class Transaction:
             raise MapFull from error
 
     def abort(self) -> None:
-        """Drop it."""
+        """Drop it. No other transaction of this process may be open: see the writer."""
         self._txn.abort()
 
 

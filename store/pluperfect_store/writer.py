@@ -358,11 +358,12 @@ class Writer:
                     except (Conflict, ValueError, TypeError, OverflowError) as error:
                         refused[id(pending)] = error
             if gathered.empty and batch[0].job is None:
-                txn.abort()
+                txn.commit()  # of nothing: no sync, no new version, and none of the trouble with abort()
                 return 0, refused
             txn.apply(gathered.changes())
         except BaseException:
-            txn.abort()
+            # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
+            self._house.alone(txn.abort)
             raise
         try:
             txn.commit()
@@ -384,7 +385,7 @@ class Writer:
                 env.sync()
             elif not env.is_full(failed.error):
                 raise failed.error
-            env.write().abort()  # after a failed write of the meta page, this fails too
+            env.write().commit()  # of nothing; after a failed write of the meta page, this fails
         except Exception as error:
             self._fail_stop(batch, error)
             return
