@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pluperfect.errors import StoreClosed, StoreForked, UnknownStore
+from pluperfect.errors import StoreClosed, StoreForked, StoreUnwritable, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
 from .gates import Gate
@@ -286,7 +286,16 @@ class LmdbLog(Reading):
 
     def __init__(self, path: str | os.PathLike[str], *, map_size: int | None = None, check: bool = True) -> None:
         self.path = Path(path).expanduser().absolute()
-        self._store = _shared(self.path, map_size, check=check)
+        try:
+            self._store = _shared(self.path, map_size, check=check)
+        except PermissionError as error:
+            if isinstance(error, StoreUnwritable):
+                raise
+            # Not even looking is allowed: a folder on the way to it is closed to this user.
+            raise StoreUnwritable(
+                f"The store {self.path} cannot be reached by this user: {error.strerror} ({error.filename})."
+                " Give this user the right, or name another folder."
+            ) from error
         self._closed = False
         self._closing = threading.Lock()
 
