@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import shutil
 import struct
+import tempfile
+from pathlib import Path
 
 import lmdb
 import msgspec
