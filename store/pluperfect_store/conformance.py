@@ -67,7 +67,9 @@ def born(
 ) -> Pending:
     """The first state of a run; ``root`` is left out for a root."""
     kind = "flow" if root is None else "task"
-    spec = Spec(kind, name, f"{name}-0001", f"{name}-0", root or run, root if parent is None else parent, tags=tuple(tags))
+    spec = Spec(
+        kind, name, f"{name}-0001", f"{name}-0", root or run, root if parent is None else parent, tags=tuple(tags)
+    )
     return Pending(spec=spec, due=due)
 
 
@@ -271,7 +273,8 @@ class LogConformance:
         appended = [*whole(run).entries, Ruling(4, AT + 4, Running(), "no-fridays", "it is Friday", None)]
         log.append([Part(run, run, 0, tuple(appended[:2]))], epoch=2).wait()
         log.append([Part(run, run, 2, tuple(appended[2:]))], epoch=2).wait()
-        prev, found = GENESIS, []
+        prev = GENESIS
+        found: list[Entry | None] = []
         for seq, data in enumerate(log.records(run), 1):
             record = open_record(data)
             assert (record.run, record.seq, record.epoch, record.prev) == (run, seq, 2, prev)
@@ -333,7 +336,8 @@ class LogConformance:
         good = log.append([whole(run)], epoch=1, hold=30.0)
         bad = log.append([whole(run)], epoch=1, hold=30.0)
         good.notify(lambda: called.append("good"))
-        bad.notify(lambda: (called.append("bad"), done.set()))
+        bad.notify(lambda: called.append("bad"))
+        bad.notify(done.set)
         assert done.wait(LONG)
         good.notify(lambda: called.append("late"))
 
@@ -443,13 +447,30 @@ class LogConformance:
                         wanted = [
                             run
                             for run, code, called, tags, top in reversed(runs)
-                            if state in (None, code) and name in (None, called) and (tag is None or tag in tags) and (top or not roots)
+                            if state in (None, code)
+                            and name in (None, called)
+                            and (tag is None or tag in tags)
+                            and (top or not roots)
                         ]
                         assert [*log.find(state=state, name=name, tag=tag, roots=roots)] == wanted
 
     def test_names_of_any_length_and_content_are_told_apart(self, log: Log) -> None:
         """17. Texts that are long, begin alike, or hold zero bytes or any other character are told apart."""
-        names = ["", "a", "a\0", "a\0b", "a\0bcdefghi", "ab", "\xff", "語" * 80, "x" * 160, "x" * 161, "x" * 192, "x" * 5000, "x" * 4999 + "y"]
+        names = [
+            "",
+            "a",
+            "a\0",
+            "a\0b",
+            "a\0bcdefghi",
+            "ab",
+            "\xff",
+            "語" * 80,
+            "x" * 160,
+            "x" * 161,
+            "x" * 192,
+            "x" * 5000,
+            "x" * 4999 + "y",
+        ]
         runs = [new_id() for _ in names]
         for run, name in zip(runs, names, strict=True):
             log.append([whole(run, name=name, tags=(name,))], epoch=1)
@@ -531,7 +552,9 @@ class LogConformance:
         assert cell is not None
         assert (cell.run, cell.seq, cell.expires) == (first, 3, None)
         log.append([whole(second, key="k")], epoch=1).wait()
-        lost = part(absent, None, 0, born(absent), Running(), Completed(data=Packed(ABSENT, b"too large")), facts=Facts(key="k"))
+        lost = part(
+            absent, None, 0, born(absent), Running(), Completed(data=Packed(ABSENT, b"too large")), facts=Facts(key="k")
+        )
         log.append([lost], epoch=1).wait()
         cell = log.cached("k", AT)
 
@@ -597,7 +620,9 @@ class LogConformance:
         log.flush()
         return [root, child, waiting]
 
-    def test_a_log_that_is_opened_again_gives_the_same_answers(self, log: Log, reopen: Callable[[Any], Log] | None) -> None:
+    def test_a_log_that_is_opened_again_gives_the_same_answers(
+        self, log: Log, reopen: Callable[[Any], Log] | None
+    ) -> None:
         """24. Closing commits what is queued; opened again, the log answers as before and goes on."""
         if reopen is None:
             pytest.skip("this log ends with its process")

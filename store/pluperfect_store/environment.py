@@ -44,11 +44,11 @@ _FLAGS: Final = {
 _FULL: Final = 4 << 20  # bytes: with less room than this, a short write was the disk's fault
 
 
-class MapFull(Exception):  # noqa: N818 - it stays inside of the store
+class MapFull(Exception):
     """The transaction is void; make the map larger and do it again."""
 
 
-class MapResized(Exception):  # noqa: N818
+class MapResized(Exception):
     """Another process made the map larger; take its size over and do it again."""
 
 
@@ -122,7 +122,9 @@ class Environment:
         try:
             yield _Rows(txn, self._tables)
         except lmdb.Error as error:
-            raise StoreDamaged(f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup.") from error
+            raise StoreDamaged(
+                f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup."
+            ) from error
         finally:
             txn.abort()
 
@@ -132,7 +134,9 @@ class Environment:
         except lmdb.MapResizedError as error:
             raise MapResized from error
         except lmdb.PanicError as error:
-            raise StoreClosed(f"The store {self.folder} stopped after an error: {error}. Open it again; it is examined then.") from error
+            raise StoreClosed(
+                f"The store {self.folder} stopped after an error: {error}. Open it again; it is examined then."
+            ) from error
         except lmdb.ReadersFullError:
             self._env.reader_check()
             return self._env.begin()
@@ -236,7 +240,9 @@ class _Rows:
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
         found = self._txn.cursor(self._tables[table]).getmulti(keys)
         if len(found) != len(keys):
-            raise StoreDamaged(f"{len(keys) - len(found)} of {len(keys)} rows that the index names are not in table {table!r}.")
+            raise StoreDamaged(
+                f"{len(keys) - len(found)} of {len(keys)} rows that the index names are not in table {table!r}."
+            )
         return [value for _, value in found]
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
@@ -279,13 +285,17 @@ class Transaction:
         try:
             for table, key in changes.deletes:
                 if not self._txn.delete(key, db=self._tables[table]):
-                    raise StoreDamaged(f"Row {key.hex()} of {table!r} should be there to be removed. Rebuild the views.")
+                    raise StoreDamaged(
+                        f"Row {key.hex()} of {table!r} should be there to be removed. Rebuild the views."
+                    )
             for table, rows in changes.puts.items():
                 log = table == "log"
                 cursor = self._txn.cursor(self._tables[table])
                 _, put = cursor.putmulti(rows, append=log, overwrite=not (log or table == "idx"))
                 if put != len(rows):
-                    raise StoreDamaged(f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views.")
+                    raise StoreDamaged(
+                        f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views."
+                    )
         except lmdb.MapFullError as error:
             raise MapFull from error
 
@@ -317,7 +327,9 @@ class Transaction:
 def _open(folder: Path, map_size: int) -> Any:
     for size in (map_size, *(s for s in _SMALLER if s < map_size), None):
         if size is None:
-            raise StoreError(f"The store {folder} cannot be mapped: this process may not have {_SMALLER[-1] >> 20} MiB of addresses.")
+            raise StoreError(
+                f"The store {folder} cannot be mapped: this process may not have {_SMALLER[-1] >> 20} MiB of addresses."
+            )
         try:
             return lmdb.open(str(folder), map_size=size, create=True, **_FLAGS)
         except lmdb.MemoryError:
@@ -361,7 +373,9 @@ def _ours(folder: Path) -> None:
 
 
 def _foreign(folder: Path) -> NotAStore:
-    return NotAStore(f"{folder} holds an LMDB environment of another program. It was left as it is; give another folder.")
+    return NotAStore(
+        f"{folder} holds an LMDB environment of another program. It was left as it is; give another folder."
+    )
 
 
 def _check_format(folder: Path, stored: bytes | None) -> None:

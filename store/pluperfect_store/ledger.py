@@ -23,7 +23,19 @@ from pluperfect.transitions import Entry
 from .layout import VIEWS, decode_head, encode_value, idx_key, number, past, u64
 from .views import Row, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["Batch", "Changes", "Prepared", "Rows", "differences", "end_of", "fold_log", "prepare", "projected", "tail", "under"]
+__all__ = [
+    "Batch",
+    "Changes",
+    "Prepared",
+    "Rows",
+    "differences",
+    "end_of",
+    "fold_log",
+    "prepare",
+    "projected",
+    "tail",
+    "under",
+]
 
 
 class Rows(Protocol):
@@ -194,7 +206,9 @@ class Batch:
         head = self.head(run)
         if head is not None and (head.root or run) != root:
             born_under = (head.root or run).hex()
-            raise ValueError(f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root.")
+            raise ValueError(
+                f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root."
+            )
         top = head if run == root else self.head(root)
         if top is None:
             if run != root and not any(other.run == root for other, _ in op.parts):
@@ -364,7 +378,9 @@ def differences(rows: Rows, most: int = 1000) -> list[str]:
             if should is None:
                 lines.append(f"{table}: row {key.hex()} stands there, but does not follow from the log")
             elif should != value:
-                lines.append(f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}")
+                lines.append(
+                    f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}"
+                )
         lines.extend(f"{table}: row {key.hex()} is missing" for key in wanted)
     if len(lines) > most:
         lines[most:] = [f"... and {len(lines) - most} more"]

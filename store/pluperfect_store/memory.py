@@ -160,7 +160,7 @@ class MemoryLog(Reading):
         if self._closed:
             raise StoreClosed("This log in memory was closed, and is gone.")
 
-    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> _Settled:  # noqa: ARG002 - nothing is held here
+    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> _Settled:
         """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
         op = prepare(parts, epoch)
         with self._changed:

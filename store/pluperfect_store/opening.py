@@ -49,7 +49,9 @@ def claim(folder: Path, create: Callable[[Path], None]) -> int:
         StoreError: Somebody works on the store offline.
     """
     if folder.exists() and not folder.is_dir():
-        raise NotAStore(f"{folder} is a file, not a store; a store is a folder. Give the path of a folder, or of one to be made.")
+        raise NotAStore(
+            f"{folder} is a file, not a store; a store is a folder. Give the path of a folder, or of one to be made."
+        )
     data = folder / DATA
     if data.exists():
         examine(folder)
@@ -153,21 +155,29 @@ def examine(folder: Path) -> None:
             if size == 0:
                 raise NotAStore(f"{data} is empty, which no store ever is. {left} If it is a leftover, remove it.")
             if len(head) >= 28 and struct.unpack_from("=I", head, 24)[0] == _MAGIC:
-                raise NotAStore(f"{data} was written by LMDB 1.0; stores are of LMDB 0.9. {left} It may belong to another program.")
+                raise NotAStore(
+                    f"{data} was written by LMDB 1.0; stores are of LMDB 0.9. {left} It may belong to another program."
+                )
             if len(head) < 44 or struct.unpack_from("=I", head, 16)[0] != _MAGIC:
                 raise NotAStore(f"{data} is no LMDB file. {left} Give another folder.")
             version, page = struct.unpack_from("=I", head, 20)[0], struct.unpack_from("=I", head, 40)[0]
             if version != 1 or not 512 <= page <= 65536:
-                raise NotAStore(f"{data} has LMDB data version {version} and pages of {page} bytes, which no store has. {left}")
+                raise NotAStore(
+                    f"{data} has LMDB data version {version} and pages of {page} bytes, which no store has. {left}"
+                )
             if size < 2 * page:
-                raise StoreDamaged(f"{data} has {size} bytes, less than its two first pages. {left} Restore it from a backup.")
+                raise StoreDamaged(
+                    f"{data} has {size} bytes, less than its two first pages. {left} Restore it from a backup."
+                )
             last = -1
             newest = -1
             for start in (0, page):
                 file.seek(start)
                 meta = file.read(152)
                 if struct.unpack_from("=I", meta, 16)[0] != _MAGIC:
-                    raise StoreDamaged(f"{data}: meta page {start // page} is overwritten. {left} Restore it from a backup.")
+                    raise StoreDamaged(
+                        f"{data}: meta page {start // page} is overwritten. {left} Restore it from a backup."
+                    )
                 txn = struct.unpack_from("=Q", meta, 144)[0]
                 if txn > newest:
                     newest, last = txn, struct.unpack_from("=Q", meta, 136)[0]

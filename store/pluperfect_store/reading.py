@@ -30,6 +30,7 @@ __all__ = ["Reading"]
 
 _LAST_SEQ: Final = 2**32 - 1
 _LAST: Final = 2**64 - 1
+_LOOK: Final = 4096  # rows to look at in one snapshot, however few of them match
 
 
 class Reading:
@@ -99,7 +100,9 @@ class Reading:
             return []
         bound = min(due_ms(until) + 1, _LAST)
         with self._rows() as rows:
-            return [(number(key[:8]) / 1000, key[8:]) for key, _ in rows.scan("timer", b"", timer_key(bound, bytes(16)))]
+            return [
+                (number(key[:8]) / 1000, key[8:]) for key, _ in rows.scan("timer", b"", timer_key(bound, bytes(16)))
+            ]
 
     def position(self) -> int:
         """The position of the last committed record; 0 in an empty log."""
@@ -151,16 +154,11 @@ def _page(
         prefixes = [state_prefix(s, child=child) for s in states for child in ((False,) if roots else (False, True))]
         runs = merge(*(_listed(rows, "by_state", prefix, below) for prefix in prefixes), reverse=True)
     found: list[bytes] = []
-    seen = 0
-    for born, run in runs:
-        seen += 1
-        if name is None and tag is None:
+    for seen, (born, run) in enumerate(runs, 1):
+        both = name is None or tag is None or rows.get("by_tag", text_key(tag, born)) is not None
+        if both and ((name is None and tag is None) or _is(rows, run, state, roots=roots)):
             found.append(run)
-        elif (name is None or tag is None or rows.get("by_tag", text_key(tag, born)) is not None) and _is(
-            rows, run, state, roots=roots
-        ):
-            found.append(run)
-        if len(found) >= size or seen >= 4096:
+        if len(found) >= size or seen >= _LOOK:
             return found, born
     return found, 0
 

@@ -22,8 +22,7 @@ Row = tuple[str, bytes, bytes]
 """A table, a key and a value."""
 
 
-
-
+_WAITING: Final = (Pending, Retrying)
 _UNBORN: Final = Head(0, 0, 0, 0, b"")
 
 
@@ -68,12 +67,8 @@ def evolve(before: Head | None, run: bytes, position: int, entry: Entry | None, 
             state = to.code
             if to.final:
                 outcome = position
-            kind = type(to)
-            if kind is Retrying or kind is Pending:
-                until: float | None = to.due  # type: ignore[attr-defined]
-                due = 0 if until is None else due_ms(until)
-            else:
-                due = 0
+            until = to.due if isinstance(to, _WAITING) else None
+            due = 0 if until is None else due_ms(until)
     seen = 0 if root is not None else max(before.epoch, epoch)
     return Head(before.seq + 1, position, born, state, leaf, root, outcome, seen, due)
 

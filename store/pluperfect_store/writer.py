@@ -159,7 +159,9 @@ class Writer:
             if pending.done:
                 return None
             if self._is_me():
-                raise StoreError("A callback of a ticket runs in the writer thread; it must not wait for another ticket there.")
+                raise StoreError(
+                    "A callback of a ticket runs in the writer thread; it must not wait for another ticket there."
+                )
             self._want(pending)
             lock = threading.Lock()
             lock.acquire()

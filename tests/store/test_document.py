@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -12,12 +14,30 @@ from pluperfect_store.conformance import LogConformance
 DOCUMENT = (Path(__file__).parents[2] / "specs" / "store.md").read_text()
 
 
-def test_every_promise_has_a_test_that_quotes_its_number_and_no_test_quotes_another():
-    promised = {int(number) for number in re.findall(r"^(\d+)\. \*\*", DOCUMENT, re.MULTILINE)}
-    tests = [getattr(LogConformance, name) for name in vars(LogConformance) if name.startswith("test_")]
-    quoted = {int(re.match(r"(\d+)\. ", test.__doc__)[1]) for test in tests}
+def quoted(classes_and_functions):
+    """The numbers that these tests begin their docstrings with."""
+    docs = [ast.get_docstring(node) or "" for node in classes_and_functions if node.name.startswith("test_")]
+    return [int(found[1]) if (found := re.match(r"(\d+)\. ", doc)) else None for doc in docs]
 
-    assert promised == quoted == set(range(1, len(promised) + 1))
+
+def functions(path):
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+
+
+def promised(title):
+    section = DOCUMENT.split(f"### {title}\n")[1].split("\n#")[0]
+    return [int(number) for number in re.findall(r"^(\d+)\. \*\*", section, re.MULTILINE)]
+
+
+def test_every_promise_has_a_test_that_quotes_its_number_and_no_test_quotes_another():
+    """Of those of every log each conformance test quotes one; of those of the file the tests beside this one do."""
+    general, special = promised("Of every log"), promised("Of the file")
+    conformance = quoted(functions(Path(inspect.getfile(LogConformance))))
+    beside = {number for path in Path(__file__).parent.glob("test_*.py") for number in quoted(functions(path))}
+
+    assert general + special == [*range(1, len(general) + len(special) + 1)]
+    assert set(conformance) == set(general)
+    assert set(special) <= beside - {None} <= {*general, *special}
 
 
 def test_the_tables_are_those_of_the_layout():
