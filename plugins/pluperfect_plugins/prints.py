@@ -20,7 +20,7 @@ __all__ = ["during", "options"]
 _voice: Final[ContextVar[tuple[logging.Logger, dict[str, str]] | None]] = ContextVar("pluperfect_prints", default=None)
 _lock: Final = threading.Lock()
 _users = 0
-_plain_print: Final = builtins.print
+_plain_print = builtins.print
 
 
 def _flag(value: Any) -> bool | None:
@@ -44,15 +44,18 @@ def during(run: Run, definition: Definition) -> AbstractContextManager[Any] | No
 
 @contextmanager
 def _speaking(run: Run, *, wanted: bool) -> Iterator[None]:
-    global _users
+    global _users, _plain_print
     spec = run.birth
     logger = logging.getLogger(f"pluperfect.{spec.kind}_runs")
     extra = {"run_id": run.id.hex(), "run_name": spec.run_name}
     token = _voice.set((logger, extra) if wanted else None)
     with _lock:
         _users += 1
-        builtins.print = _print
-    _give_a_console(logger)
+        if builtins.print is not _print:  # also where somebody has put in a print of their own since
+            _plain_print = builtins.print
+            builtins.print = _print
+    if wanted:
+        _give_a_console(logger)
     try:
         yield
     finally:
@@ -66,12 +69,16 @@ def _speaking(run: Run, *, wanted: bool) -> Iterator[None]:
 def _print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
     """Python's print, but for contexts in which a run listens."""
     voice = _voice.get()
-    if voice is None or file not in (None, sys.stdout):
+    if voice is None or not (file is None or file is sys.stdout):
         _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
     text = io.StringIO()
     _plain_print(*values, sep=sep, end="", file=text)
-    voice[0].info("%s", text.getvalue(), extra=voice[1])
+    token = _voice.set(None)  # a handler that prints must not be heard again
+    try:
+        voice[0].info("%s", text.getvalue(), extra=voice[1])
+    finally:
+        _voice.reset(token)
 
 
 class _Line(logging.Formatter):
@@ -84,12 +91,24 @@ class _Line(logging.Formatter):
         return f"{when}.{int(record.msecs):03} | {record.levelname:<7} | {source} - {record.getMessage()}"
 
 
+class _Console(logging.Handler):
+    """Standard error, as it is when a line is written; silent once the host has handlers of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _has_handlers():
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _has_handlers() -> bool:
+    return bool(logging.getLogger().handlers or logging.getLogger("pluperfect").handlers)
+
+
 def _give_a_console(logger: logging.Logger) -> None:
-    """Where the host has configured no logging, a print must still be seen: on standard error."""
+    """Where the host has configured no logging, a print must still be seen."""
     if logger.hasHandlers():
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Line())
-    handler.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    console = _Console()
+    console.setFormatter(_Line())
+    logger.addHandler(console)
+    if logger.getEffectiveLevel() == logging.WARNING and logging.getLogger("pluperfect").level == logging.NOTSET:
+        logger.setLevel(logging.INFO)  # nobody has chosen a level

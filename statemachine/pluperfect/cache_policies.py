@@ -7,10 +7,11 @@ task: all tasks with equal arguments share its keys, so that ``+ TASK_SOURCE`` i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 __all__ = [
     "DEFAULT",
@@ -51,11 +52,22 @@ class CachePolicy(Struct, frozen=True):
         """This policy with one input left out; the same where it takes no inputs."""
         return self
 
+    @classmethod
+    def from_cache_key_fn(cls, cache_key_fn: Callable[[Any, dict[str, Any]], str | None]) -> CacheKeyFnPolicy:
+        """A policy that asks this function."""
+        return CacheKeyFnPolicy(cache_key_fn)
+
 
 class Inputs(CachePolicy, frozen=True):
     """The arguments by parameter, less the excluded ones."""
 
     exclude: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        names: object = self.exclude
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise TypeError(f"exclude is a list of the names of parameters, not {names!r}.")
+        force_setattr(self, "exclude", frozenset(self.exclude))
 
     def without(self, name: str) -> CachePolicy:
         """The arguments less one more."""
@@ -91,6 +103,13 @@ class CompoundCachePolicy(CachePolicy, frozen=True):
 
     policies: tuple[CachePolicy, ...] = ()
 
+    def __post_init__(self) -> None:
+        policies: tuple[Any, ...] = tuple(self.policies)
+        for policy in policies:
+            if not isinstance(policy, CachePolicy):
+                raise TypeError(f"A compound of policies is made of policies, not {policy!r}.")
+        force_setattr(self, "policies", tuple(_merged(part for policy in policies for part in _parts(policy))))
+
 
 def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
     if isinstance(policy, CompoundCachePolicy):
@@ -98,8 +117,8 @@ def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
     return () if isinstance(policy, NoCache) else (policy,)
 
 
-def _joined(parts: list[CachePolicy]) -> CachePolicy:
-    """One policy of several: flat, each once, with one INPUTS whose exclusions are united."""
+def _merged(parts: Iterable[CachePolicy]) -> list[CachePolicy]:
+    """Each once, with one INPUTS whose exclusions are united."""
     made: list[CachePolicy] = []
     for part in parts:
         if isinstance(part, Inputs):
@@ -111,6 +130,12 @@ def _joined(parts: list[CachePolicy]) -> CachePolicy:
                 continue
         if part not in made:
             made.append(part)
+    return made
+
+
+def _joined(parts: Iterable[CachePolicy]) -> CachePolicy:
+    """One policy of several: flat, and as simple as it can be said."""
+    made = _merged(parts)
     if not made:
         return NO_CACHE
     return made[0] if len(made) == 1 else CompoundCachePolicy(tuple(made))
