@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import io
 import logging
 import sys
 import threading
@@ -72,11 +71,10 @@ def _print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: An
     if voice is None or not (file is None or file is sys.stdout):
         _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
-    text = io.StringIO()
-    _plain_print(*values, sep=sep, end="", file=text)
+    text = (" " if sep is None else sep).join(map(str, values))
     token = _voice.set(None)  # a handler that prints must not be heard again
     try:
-        voice[0].info("%s", text.getvalue(), extra=voice[1])
+        voice[0].info("%s", text, extra=voice[1])
     finally:
         _voice.reset(token)
 

@@ -166,7 +166,7 @@ def _same(one: Any, other: Any) -> bool:
     kind = cast("type[Any]", type(one))
     if kind is not type(other):
         return False
-    if isinstance(one, msgspec.Struct | tuple) and getattr(one, "__dict__", None):  # type: ignore[reportUnknownArgumentType]
+    if isinstance(one, tuple) and getattr(one, "__dict__", None):  # type: ignore[reportUnknownArgumentType]
         return False  # attributes that no codec knows of
     if kind in (list, tuple) or (isinstance(one, tuple) and hasattr(kind, "_fields")):
         mine, theirs = cast("Sequence[Any]", one), cast("Sequence[Any]", other)

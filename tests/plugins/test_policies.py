@@ -58,3 +58,14 @@ def test_only_a_name_can_be_taken_away(other):
 def test_only_policies_add_up():
     with pytest.raises(TypeError):
         INPUTS + "a"
+
+
+def test_a_compound_made_by_hand_is_as_flat_as_a_sum():
+    assert CompoundCachePolicy([INPUTS - "a", RUN_ID + INPUTS, NO_CACHE]) == (INPUTS - "a") + RUN_ID
+    assert Inputs(exclude=["a", "b"]) == INPUTS - "a" - "b"
+
+
+@pytest.mark.parametrize("make", [lambda: Inputs("debug"), lambda: Inputs(3), lambda: CompoundCachePolicy(["INPUTS"])])
+def test_what_is_no_policy_is_refused_where_it_is_made(make):
+    with pytest.raises(TypeError):
+        make()

@@ -6,9 +6,11 @@ import dataclasses
 import datetime
 import decimal
 import math
+import sys
 import threading
+import types
 import uuid
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 import pytest
@@ -125,6 +127,91 @@ def test_the_codec_is_the_safest_that_gives_the_value_back(value, code):
     assert pack(value).code == code
 
 
+@dataclasses.dataclass
+class Hinted:
+    x: NotThere  # noqa: F821 - an annotation that cannot be resolved
+
+
+@dataclasses.dataclass
+class Counted:
+    x: int
+    made: ClassVar[int] = 0
+
+    def __post_init__(self):
+        Counted.made += 1
+
+
+@dataclasses.dataclass
+class Quarrelsome:
+    x: object
+
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    __hash__ = None
+
+
+class Roomy(Pair):
+    """A named tuple that also takes attributes."""
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", ["\ud800"], {"\ud800": 1}, {1: [2**64]}, -(2**63) - 1, {None: 1}, {b"k": 1.5}]
+)
+def test_builtins_that_msgpack_does_not_take_come_back_too(value):
+    same(unpack(pack(value)).value, value)
+
+
+def test_a_dataclass_whose_annotations_name_nothing_is_packed_all_the_same():
+    assert unpack(pack(Hinted(3))).value == Hinted(3)
+
+
+def test_packing_does_not_make_a_second_object_where_making_one_has_effects():
+    value = Counted(1)
+    before = Counted.made
+
+    assert unpack(pack(value)).value == value
+    assert Counted.made == before
+
+
+def test_a_value_that_cannot_be_compared_is_packed_all_the_same():
+    assert unpack(pack(Quarrelsome({1}))).value.x == {1}
+
+
+def test_what_hangs_on_a_named_tuple_beside_its_fields_is_not_lost():
+    value = Roomy(1, "x")
+    value.note = "kept"
+
+    assert unpack(pack(value)).value.note == "kept"
+
+
+def test_a_deep_value_is_packed_or_refused_by_name():
+    for depth in (100, 300, 5000):
+        value = 1
+        for _ in range(depth):
+            value = [value]
+        try:
+            found = unpack(pack(value)).value
+        except UnpackableValue as error:
+            assert "$[0]" in str(error)
+            assert depth == 5000
+        else:
+            for _ in range(depth):
+                (found,) = found
+            assert found == 1
+
+
+def test_classes_of_a_script_go_by_value_since_nobody_can_import_it(monkeypatch):
+    script = types.ModuleType("pluperfect_script_deploy")
+    monkeypatch.setitem(sys.modules, script.__name__, script)
+    exec("import dataclasses\n@dataclasses.dataclass\nclass Order:\n    n: int\n", script.__dict__)
+    packed = pack(script.Order(3))
+    monkeypatch.delitem(sys.modules, script.__name__)
+
+    assert packed.code == PICKLE
+    assert unpack(packed).value.n == 3
+
+
 def test_local_classes_and_lambdas_go_by_value():
     class Local:
         def __init__(self, x):
@@ -140,6 +227,7 @@ def test_local_classes_and_lambdas_go_by_value():
         (threading.Lock(), r"\$ is a _thread.lock"),
         ({"a": [1, threading.Lock()]}, r"\$\['a'\]\[1\] is a _thread.lock"),
         (Loose(threading.Lock()), r"\$\.anything"),
+        (Box([threading.Lock()]), r"\$\.items\[0\] is a _thread.lock"),
     ],
 )
 def test_what_cannot_be_packed_is_named_by_its_path(value, path):

@@ -58,7 +58,7 @@ def test_a_condition_is_asked_for_once_and_only_a_yes_counts():
     condition = print
 
     assert judged(Failed(), retries=1, retry_condition_fn=condition) == Verdict(ask="retry_condition_fn")
-    for answer, retried in ((True, True), (False, False), ({"raised": "x"}, False)):
+    for answer, retried in ((True, True), (1, True), (False, False), (None, False), ({"raised": "x"}, False)):
         verdict = judged(
             Failed(), retries=1, retry_condition_fn=condition, facts=Facts(answers={"retry_condition_fn": answer})
         )
@@ -81,6 +81,35 @@ def test_a_callable_is_asked_once_with_the_retries():
 
     assert [base_delay(delays, 3, spent) for spent in range(3)] == [1.0] * 3
     assert asked == [3]
+
+
+def test_a_callable_that_gives_bad_delays_is_found_out_at_birth_and_not_after_the_first_failure():
+    definition = Definition("task", "t", fn=print, options={"retries": 2, "retry_delay_seconds": lambda n: [1.0] * 51})
+
+    with pytest.raises(ValueError, match="51 delays"):
+        review(Run(bytes(16)), Proposal(Pending(spec=SPEC), 1.0), definition)
+
+
+@pytest.mark.parametrize("given_delays", [5, [1, 7], None, [], lambda n: n, lambda n: [2.0] * n])
+def test_good_delays_are_no_reason_to_object_to_a_birth(given_delays):
+    definition = Definition("task", "t", fn=print, options={"retries": 2, "retry_delay_seconds": given_delays})
+
+    assert review(Run(bytes(16)), Proposal(Pending(spec=SPEC), 1.0), definition) is None
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=4), st.floats(0, 4), st.integers(0, 3))
+def test_base_draw_and_due_are_recorded_and_agree(delays, factor, spent):
+    waiting = judged(Failed(), retries=9, spent=spent, retry_delay_seconds=delays, retry_jitter_factor=factor).to
+    base = delays[min(spent, len(delays) - 1)]
+
+    assert waiting.delay == base
+    assert (waiting.draw is None) == (not base or not factor)
+    assert waiting.due == 100.0 + (base if waiting.draw is None else jittered(base, factor, waiting.draw))
+
+
+@given(st.floats(0.01, 1e4), st.floats(49, 1e6), st.floats(0, 1, exclude_max=True))
+def test_jitter_without_measure_is_still_a_number(base, factor, chance):
+    assert 0 <= jittered(base, factor, chance) <= base * (1 + factor)
 
 
 @given(st.floats(0.01, 1e4), st.floats(0.01, 4), st.floats(0, 1, exclude_max=True))
@@ -109,7 +138,10 @@ def test_half_of_the_bounds_of_ten_seconds_and_one_half_are_6_3_and_15():
         ("retry_delay_seconds", "soon", TypeError),
         ("retry_delay_seconds", [1, "x"], TypeError),
         ("retry_delay_seconds", [1.0] * 51, ValueError),
+        ("retry_delay_seconds", math.inf, ValueError),
+        ("retry_delay_seconds", [math.nan], ValueError),
         ("retry_jitter_factor", -0.1, ValueError),
+        ("retry_jitter_factor", math.inf, ValueError),
         ("retry_jitter_factor", "x", TypeError),
         ("retry_condition_fn", 5, TypeError),
     ],
