@@ -22,8 +22,9 @@ import msgspec
 from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, StoreUnwritable
 
 from . import opening
+from .folding import tail
 from .layout import FORMAT, TABLES, VIEWS
-from .ledger import Changes, tail
+from .ledger import Changes
 
 __all__ = ["MAP_SIZE", "Environment", "MapFull", "MapResized", "Transaction"]
 

@@ -9,7 +9,7 @@ a row that came and went within the batch is never written at all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,25 +17,13 @@ from msgspec.structs import replace
 
 from pluperfect.errors import Conflict, Fenced, StoreDamaged
 from pluperfect.hooks import Head, Part
-from pluperfect.records import GENESIS, body_of, check_body, decode, entry_of, leaf, open_record, seal
+from pluperfect.records import GENESIS, body_of, check_body, decode, leaf, open_record, seal
 from pluperfect.transitions import Entry
 
-from .layout import VIEWS, decode_head, encode_value, idx_key, number, past, u64
+from .layout import decode_head, encode_value, idx_key, number, past, u64
 from .views import Row, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = [
-    "Batch",
-    "Changes",
-    "Prepared",
-    "Rows",
-    "differences",
-    "end_of",
-    "fold_log",
-    "prepare",
-    "projected",
-    "tail",
-    "under",
-]
+__all__ = ["Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
 
 
 class Rows(Protocol):
@@ -130,6 +118,17 @@ def _check_birth(part: Part, entry: Entry) -> None:
         raise ValueError(f"Run {part.run.hex()}: the id of its parent, {spec.parent!r}, does not have 16 bytes.")
 
 
+def end_of(rows: Rows) -> int:
+    """The position of the last record; 0 in an empty log."""
+    key = rows.last("log")
+    return 0 if key is None else number(key)
+
+
+def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    """The rows whose key begins with these bytes."""
+    return rows.scan(table, prefix, past(prefix), reverse=reverse)
+
+
 class Batch:
     """
     What one transaction is about to write.
@@ -178,19 +177,17 @@ class Batch:
         rows: list[Row] = []
         before = [self._checked(part, op) for part, _ in op.parts]
         for (part, bodies), head in zip(op.parts, before, strict=True):
-            run = part.run
-            now, prev = head, GENESIS if head is None else head.leaf
-            for entry, (kind, body) in zip(part.entries, bodies, strict=True):
+            run, entries, first = part.run, part.entries, position + 1
+            prev = GENESIS if head is None else head.leaf
+            for entry, (kind, body) in zip(entries, bodies, strict=True):
                 record = seal(run, entry, kind, body, prev, epoch)
                 prev = leaf(record)
                 position += 1
                 place = u64(position)
-                now = evolve(now, run, position, entry, prev, epoch)
                 log.append((place, record))
                 idx.append((idx_key(run, entry.seq), place))
                 rows += lasting(run, position, entry.seq, entry)
-            assert now is not None
-            heads.append((run, now))
+            heads.append((run, evolve(head, run, first, entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
@@ -254,7 +251,7 @@ class Batch:
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
         """Put a record that is sealed already at the end of the log, and project it."""
         self.position += 1
-        head = evolve(self.head(run), run, self.position, entry, hashed, epoch)
+        head = evolve(self.head(run), run, self.position, (entry,), hashed, epoch)
         place = u64(self.position)
         self._heads[run] = head
         self._log.append((place, record))
@@ -318,119 +315,3 @@ def _label(data: bytes) -> str:
     if entry.to is None:
         return f"a ruling of {entry.by or 'nobody'}"  # type: ignore[union-attr]
     return entry.to.kind
-
-
-# --- the whole log again --------------------------------------------------------------------------------
-
-
-class _Nothing:
-    """Tables without rows, over which the whole log is folded."""
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        return None
-
-    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
-        return []
-
-    def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        return iter(())
-
-    def last(self, table: str) -> bytes | None:
-        return None
-
-
-def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
-    """
-    Project a whole log onto empty tables.
-
-    Returns:
-        All rows that follow from it, and one line for each record that is missing, out of place or unreadable.
-    """
-    batch = Batch(_Nothing(), 0)
-    wrong: list[str] = []
-    for key, data in log:
-        position = number(key)
-        if position != batch.position + 1:
-            wrong.append(f"log: after position {batch.position} comes {position}")
-            batch.position = position - 1
-        try:
-            record = open_record(data)
-            entry = entry_of(record)
-        except StoreDamaged as error:
-            wrong.append(f"log: position {position}: {error}")
-            batch.position = position
-            continue
-        head = batch.head(record.run)
-        known = 0 if head is None else head.seq
-        if record.seq != known + 1:
-            wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
-        batch.enter(record.run, record.seq, entry, data, leaf(data), record.epoch)
-    return batch.changes(), wrong
-
-
-def differences(rows: Rows, most: int = 1000) -> list[str]:
-    """One line for each row of a view that is not what the log says, the first ``most`` of them."""
-    changes, lines = fold_log(rows.scan("log", b"", b""))
-    for table in VIEWS:
-        wanted = dict(changes.puts.get(table, ()))
-        for key, value in rows.scan(table, b"", b""):
-            should = wanted.pop(key, None)
-            if should is None:
-                lines.append(f"{table}: row {key.hex()} stands there, but does not follow from the log")
-            elif should != value:
-                lines.append(
-                    f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}"
-                )
-        lines.extend(f"{table}: row {key.hex()} is missing" for key in wanted)
-    if len(lines) > most:
-        lines[most:] = [f"... and {len(lines) - most} more"]
-    return lines
-
-
-def projected(rows: Rows) -> Changes:
-    """
-    All rows of all views, from the log.
-
-    Raises:
-        StoreDamaged: The log itself has gaps or cannot be read; no view can be trusted then.
-    """
-    changes, wrong = fold_log(rows.scan("log", b"", b""))
-    if wrong:
-        raise StoreDamaged(
-            f"The views cannot be rebuilt, since the log is damaged in {len(wrong)} places; nothing was changed. The first: {wrong[0]}."
-        )
-    changes.puts.pop("log", None)
-    return changes
-
-
-def tail(rows: Rows) -> str | None:
-    """What contradicts the last record of the log: its place in ``idx``, or the head of its run; None: nothing."""
-    key = rows.last("log")
-    if key is None:
-        return "the log is empty, but there are heads" if rows.last("head") is not None else None
-    data = rows.get("log", key)
-    assert data is not None
-    record = open_record(data)
-    position, run = number(key), record.run.hex()
-    if rows.get("idx", idx_key(record.run, record.seq)) != key:
-        return f"record {position} is entry {record.seq} of run {run}, but the index does not lead there"
-    found = rows.get("head", record.run)
-    head = None if found is None else decode_head(found)
-    if head is None or (head.seq, head.position, head.leaf) != (record.seq, position, leaf(data)):
-        return f"record {position} is entry {record.seq} of run {run}, but the run's head says otherwise: {head}"
-    return None
-
-
-def end_of(rows: Rows) -> int:
-    """The position of the last record; 0 in an empty log."""
-    key = rows.last("log")
-    return 0 if key is None else number(key)
-
-
-def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """The rows whose key begins with these bytes."""
-    return rows.scan(table, prefix, past(prefix), reverse=reverse)
-
-
-def _shown(table: str, value: bytes) -> str:
-    return str(decode_head(value)) if table == "head" else value.hex()

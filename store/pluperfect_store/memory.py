@@ -16,8 +16,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pluperfect.errors import StoreClosed, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
+from .folding import projected
 from .layout import TABLES, VIEWS
-from .ledger import Batch, Changes, end_of, prepare, projected
+from .ledger import Batch, Changes, end_of, prepare
 from .reading import Reading
 
 __all__ = ["MemoryLog", "open_log"]

@@ -9,6 +9,7 @@ from typing import Final
 
 from pluperfect.hooks import Cell, Head
 
+from .folding import differences
 from .layout import (
     born_of,
     cache_key,
@@ -24,7 +25,7 @@ from .layout import (
     timer_key,
     u64,
 )
-from .ledger import Rows, differences, end_of, under
+from .ledger import Rows, end_of, under
 
 __all__ = ["Reading"]
 

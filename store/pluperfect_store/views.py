@@ -8,6 +8,7 @@ its timer): they are a function of its head, `standing`, and go when the head mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from pluperfect.hooks import Cell, Head
@@ -41,24 +42,28 @@ def root_of(run: bytes, entry: Entry | None) -> bytes | None:
     return None if spec is None or spec.root == run else spec.root
 
 
-def evolve(before: Head | None, run: bytes, position: int, entry: Entry | None, leaf: bytes, epoch: int) -> Head:
+def evolve(
+    before: Head | None, run: bytes, position: int, entries: Sequence[Entry | None], leaf: bytes, epoch: int
+) -> Head:
     """
-    The head after one more record; it takes whatever was recorded.
+    The head after some more records; it takes whatever was recorded.
 
     Args:
         before: The head so far; None at birth.
         run: The run.
-        position: Where the record stands in the log.
-        entry: What it holds; None where this release does not know its type: the state stays.
-        leaf: Its hash.
-        epoch: The term of its writer. Only the head of a root keeps it; see `Head.epoch`.
+        position: Where the first of the records stands in the log; the others follow it.
+        entries: What they hold; None where this release does not know the type of one: the state stays.
+        leaf: The hash of the last.
+        epoch: The term of their writer. Only the head of a root keeps it; see `Head.epoch`.
     """
     if before is None:
-        before, born, root = _UNBORN, position, root_of(run, entry)
+        before, born, root = _UNBORN, position, root_of(run, entries[0])
     else:
         born, root = before.born, before.root
     state, outcome, due = before.state, before.outcome, before.due
-    if entry is not None:
+    for place, entry in enumerate(entries, position):
+        if entry is None:
+            continue
         to = entry.to
         if to is None:
             if type(entry) is Ruling and entry.until is not None:
@@ -66,11 +71,12 @@ def evolve(before: Head | None, run: bytes, position: int, entry: Entry | None, 
         else:
             state = to.code
             if to.final:
-                outcome = position
+                outcome = place
             until = to.due if isinstance(to, _WAITING) else None
             due = 0 if until is None else due_ms(until)
+    count = len(entries)
     seen = 0 if root is not None else max(before.epoch, epoch)
-    return Head(before.seq + 1, position, born, state, leaf, root, outcome, seen, due)
+    return Head(before.seq + count, position + count - 1, born, state, leaf, root, outcome, seen, due)
 
 
 def standing(run: bytes, head: Head) -> list[Row]:

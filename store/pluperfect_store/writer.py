@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pluperfect.errors import Conflict, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
 
 from .ledger import Batch, Prepared, end_of
+from .tickets import Pending
 
 if TYPE_CHECKING:
     from .environment import Environment, Transaction
 
-__all__ = ["House", "Pending", "Writer"]
+__all__ = ["House", "Writer"]
 
 _log: Final = logging.getLogger("pluperfect.store")
 
@@ -49,43 +50,6 @@ class House(Protocol):
     def committed(self, position: int) -> None:
         """The log now ends here."""
         ...
-
-
-class Pending:
-    """
-    One append on its way, and its `pluperfect.hooks.Ticket`.
-
-    A job is something else that needs the write transaction: it is alone in its batch.
-    """
-
-    __slots__ = ("_writer", "answer", "callbacks", "done", "error", "job", "op", "queued", "waited", "waiters")
-
-    def __init__(self, writer: Writer, op: Prepared | None, job: Callable[[Transaction], Any] | None = None) -> None:
-        self._writer, self.op, self.job = writer, op, job
-        self.done = self.queued = self.waited = False
-        self.error: BaseException | None = None
-        self.answer: Any = None
-        self.waiters: list[threading.Lock] | None = None
-        self.callbacks: list[Callable[[], None]] | None = None
-
-    def wait(self, timeout: float | None = None) -> None:
-        """
-        Wait for the commit; see `pluperfect.hooks.Ticket.wait`. Ctrl-C ends the wait, not the append.
-
-        Raises:
-            StoreError: Also where the writer thread, in a callback, would wait for itself.
-        """
-        if not self.done:
-            lock = self._writer.attend(self)
-            if lock is not None and not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
-                raise TimeoutError(f"The append is not committed after {timeout} seconds; it goes on.")
-        if self.error is not None:
-            raise self.error
-
-    def notify(self, callback: Callable[[], None]) -> None:
-        """Call this, in the writer thread, once the append is done; at once where it is done already."""
-        if self._writer.call_when_done(self, callback):
-            callback()
 
 
 class Writer:
@@ -336,9 +300,7 @@ class Writer:
                 break
         if position:
             house.committed(position)
-        for pending in batch:
-            self._settle(pending, refused.get(id(pending)))
-        self._release(batch)
+        self._resolve(batch, refused)
         if time.monotonic() - self._checked > _CHECK_READERS:
             self._checked = time.monotonic()
             env.reader_check()
@@ -394,9 +356,7 @@ class Writer:
         if there:
             assert failed.end is not None
             self._house.committed(int.from_bytes(failed.end[0], "big"))
-            for pending in batch:
-                self._settle(pending, failed.refused.get(id(pending)))
-            self._release(batch)
+            self._resolve(batch, failed.refused)
         else:
             self._resolve(batch, self._no_room(failed.error))
 
@@ -424,24 +384,21 @@ class Writer:
 
     # --- telling the callers
 
-    def _resolve(self, batch: list[Pending], error: BaseException) -> None:
-        for pending in batch:
-            self._settle(pending, error)
-        self._release(batch)
-
-    def _settle(self, pending: Pending, error: BaseException | None) -> None:
+    def _resolve(self, batch: list[Pending], error: BaseException | dict[int, BaseException]) -> None:
+        """Tell everybody that it is done: with this error, or with those of the few that were refused, by id."""
+        keys = self._keys
         with self.mutex:
-            pending.error, pending.done = error, True
-            if pending.op is not None:
-                for key in pending.op.keys:
-                    if self._keys.get(key) is pending:
-                        del self._keys[key]
-            if self._last is pending:
+            for pending in batch:
+                if error:
+                    pending.error = error.get(id(pending)) if isinstance(error, dict) else error
+                pending.done = True
+                if keys and pending.op is not None:
+                    for key in pending.op.keys:
+                        if keys.get(key) is pending:
+                            del keys[key]
+            if batch and self._last is batch[-1]:
                 self._last = None
-
-    @staticmethod
-    def _release(batch: list[Pending]) -> None:
-        """Wake who waits. Nobody can join them any more, since all of the batch is marked as done."""
+        # Nobody can join those who wait any more, since all of the batch is marked as done.
         for pending in batch:
             for lock in pending.waiters or ():
                 lock.release()

@@ -1,0 +1,115 @@
+"""The whole log again: every view projected from it, to compare with what stands there or to replace it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pluperfect.errors import StoreDamaged
+from pluperfect.records import entry_of, leaf, open_record
+
+from .layout import VIEWS, decode_head, idx_key, number
+from .ledger import Batch, Changes, Rows
+
+__all__ = ["differences", "fold_log", "projected", "tail"]
+
+
+class _Nothing:
+    """Tables without rows, over which the whole log is folded."""
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return None
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
+        return []
+
+    def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        return iter(())
+
+    def last(self, table: str) -> bytes | None:
+        return None
+
+
+def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
+    """
+    Project a whole log onto empty tables.
+
+    Returns:
+        All rows that follow from it, and one line for each record that is missing, out of place or unreadable.
+    """
+    batch = Batch(_Nothing(), 0)
+    wrong: list[str] = []
+    for key, data in log:
+        position = number(key)
+        if position != batch.position + 1:
+            wrong.append(f"log: after position {batch.position} comes {position}")
+            batch.position = position - 1
+        try:
+            record = open_record(data)
+            entry = entry_of(record)
+        except StoreDamaged as error:
+            wrong.append(f"log: position {position}: {error}")
+            batch.position = position
+            continue
+        head = batch.head(record.run)
+        known = 0 if head is None else head.seq
+        if record.seq != known + 1:
+            wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
+        batch.enter(record.run, record.seq, entry, data, leaf(data), record.epoch)
+    return batch.changes(), wrong
+
+
+def differences(rows: Rows, most: int = 1000) -> list[str]:
+    """One line for each row of a view that is not what the log says, the first ``most`` of them."""
+    changes, lines = fold_log(rows.scan("log", b"", b""))
+    for table in VIEWS:
+        wanted = dict(changes.puts.get(table, ()))
+        for key, value in rows.scan(table, b"", b""):
+            should = wanted.pop(key, None)
+            if should is None:
+                lines.append(f"{table}: row {key.hex()} stands there, but does not follow from the log")
+            elif should != value:
+                lines.append(
+                    f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}"
+                )
+        lines.extend(f"{table}: row {key.hex()} is missing" for key in wanted)
+    if len(lines) > most:
+        lines[most:] = [f"... and {len(lines) - most} more"]
+    return lines
+
+
+def projected(rows: Rows) -> Changes:
+    """
+    All rows of all views, from the log.
+
+    Raises:
+        StoreDamaged: The log itself has gaps or cannot be read; no view can be trusted then.
+    """
+    changes, wrong = fold_log(rows.scan("log", b"", b""))
+    if wrong:
+        raise StoreDamaged(
+            f"The views cannot be rebuilt, since the log is damaged in {len(wrong)} places; nothing was changed. The first: {wrong[0]}."
+        )
+    changes.puts.pop("log", None)
+    return changes
+
+
+def tail(rows: Rows) -> str | None:
+    """What contradicts the last record of the log: its place in ``idx``, or the head of its run; None: nothing."""
+    key = rows.last("log")
+    if key is None:
+        return "the log is empty, but there are heads" if rows.last("head") is not None else None
+    data = rows.get("log", key)
+    assert data is not None
+    record = open_record(data)
+    position, run = number(key), record.run.hex()
+    if rows.get("idx", idx_key(record.run, record.seq)) != key:
+        return f"record {position} is entry {record.seq} of run {run}, but the index does not lead there"
+    found = rows.get("head", record.run)
+    head = None if found is None else decode_head(found)
+    if head is None or (head.seq, head.position, head.leaf) != (record.seq, position, leaf(data)):
+        return f"record {position} is entry {record.seq} of run {run}, but the run's head says otherwise: {head}"
+    return None
+
+
+def _shown(table: str, value: bytes) -> str:
+    return str(decode_head(value)) if table == "head" else value.hex()
