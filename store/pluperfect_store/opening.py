@@ -61,10 +61,9 @@ def claim(folder: Path, create: Callable[[Path], None]) -> int:
     except (PermissionError, OSError) as error:
         raise _unwritable(folder, error) from error
     try:
-        if not data.exists():
-            _lock(own, folder, exclusive=True)
-            if not data.exists():
-                _create(folder, create)
+        # Whoever makes the store holds the lock alone, and shares it afterwards: others wait for the file or the lock.
+        if not data.exists() and _lock(own, folder, exclusive=True, unless=data) and not data.exists():
+            _create(folder, create)
         _lock(own, folder, exclusive=False)
         examine(folder)
         for file in (data, folder / LOCK):
@@ -91,21 +90,24 @@ def _unwritable(path: Path, error: OSError | None) -> StoreUnwritable:
     )
 
 
-def _lock(own: int, folder: Path, *, exclusive: bool) -> None:
+def _lock(own: int, folder: Path, *, exclusive: bool, unless: Path | None = None) -> bool:
+    """Take the lock; False where this file has appeared meanwhile, so that there is no need."""
     if fcntl is None:
-        return
+        return True
     until = time.monotonic() + _PATIENCE
     kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
     while True:
         try:
             fcntl.flock(own, kind)
         except BlockingIOError:
+            if unless is not None and unless.exists():
+                return False
             if time.monotonic() > until:
                 doing = "is in use, but has lost its file data.mdb" if exclusive else "is locked for maintenance"
                 raise StoreError(f"The store {folder} {doing}. Try again when the other process is done.") from None
             time.sleep(0.005)
         else:
-            return
+            return True
 
 
 def _create(folder: Path, create: Callable[[Path], None]) -> None:

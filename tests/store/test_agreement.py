@@ -251,5 +251,6 @@ class TestAgreement(Agreement.TestCase):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 class TestLongAgreement(Agreement.TestCase):
-    settings = settings(max_examples=300, stateful_step_count=50, **COMMON)
+    settings = settings(max_examples=150, stateful_step_count=40, **COMMON)

@@ -189,6 +189,37 @@ def test_a_damaged_log_is_not_rebuilt_from(store):
     log.close()
 
 
+def test_processes_that_open_a_new_store_at_once_share_it(tmp_path, program):
+    """26. However many processes make a store at the same moment, one is made, and all have it."""
+    text = """
+        print("ready"); sys.stdin.readline()
+        log = LmdbLog(path)
+        log.append([whole(new_id())], epoch=1).wait()
+        sys.stdin.readline()
+        log.close()
+    """
+    several = [program(text, tmp_path / "runs") for _ in range(6)]
+    for one in several:
+        assert one.line() == "ready"
+    for one in several:
+        one.say()
+    log = LmdbLog(tmp_path / "runs")
+    assert log.await_position(17, 30)
+    log.close()
+    for one in several:
+        one.say()
+        one.end()
+
+
+def test_a_folder_locked_for_maintenance_says_so(store, monkeypatch):
+    """26. Whoever holds the lock alone keeps everybody out; they are told after some seconds."""
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr("pluperfect_store.opening._PATIENCE", 0.05)
+    with (store / "store.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused(store, StoreError, "locked for maintenance")
+
+
 def test_a_half_made_store_is_made_anew(tmp_path):
     """26. A store whose making was interrupted leaves no half of one: the next opening makes it."""
     (tmp_path / ".new-0123").mkdir()
