@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import types
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pluperfect
 from pluperfect import Completed, Proposal, Verdict, flow, hookimpl, task
@@ -16,7 +20,7 @@ from pluperfect.hooks import HOOKS, CacheKey, Definition, Option, Specs, Unpacke
 from pluperfect.manager import Hooks
 from pluperfect.marks import BUILTIN
 from pluperfect.states import FOREIGN, Packed, Running
-from pluperfect.testing import kinds
+from pluperfect.testing import FakeClock, kinds
 from pluperfect.transitions import Run
 
 HOOKS_MD = (Path(__file__).parents[1] / "specs" / "hooks.md").read_text()
@@ -38,6 +42,71 @@ def test_every_hook_is_documented_and_tested(hook):
 def test_the_document_names_no_hook_that_is_not_there_and_every_built_in_plugin():
     assert re.findall(r"^## (\w+)\(", HOOKS_MD, re.MULTILINE) == list(HOOKS)
     assert set(BUILTIN) <= set(re.findall(r"`([\w-]+)`", HOOKS_MD))
+
+
+def example_of(hook):
+    """The example under a heading of the document, as a module."""
+    section = re.search(rf"^## {hook}\(.*?(?=^## |\Z)", HOOKS_MD, re.MULTILINE | re.DOTALL)[0]
+    module = types.ModuleType(f"example_{hook}")
+    module.__file__ = "specs/hooks.md"
+    for code in re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        exec(compile(code, "specs/hooks.md", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_an_example_that_is_a_plugin_with_this_hook(hook):
+    info = Hooks([example_of(hook)], entry_points=False).plugins[-1]
+
+    assert info.name == f"example_{hook}"
+    assert hook in info.hooks
+
+
+def test_the_examples_do_what_their_sections_say():
+    examples = {hook: example_of(hook) for hook in HOOKS}
+    del examples["unpack"]  # it refuses to unpickle, which is shown below
+    morning = datetime(2026, 11, 21, 9, 30, tzinfo=UTC).timestamp()
+    clock = FakeClock(morning)
+    calls = []
+
+    @task(tags=["nightly"])
+    def report(date):
+        calls.append(date)
+        return complex(1, 2)
+
+    @task(tags=["heavy"])
+    def train():
+        return "trained"
+
+    @flow(task_runner="inline")
+    def whole():
+        return report("today"), report.submit("today").result(), report.submit("tomorrow").result()
+
+    with pluperfect.open("scratch:", plugins=examples.values(), entry_points=False, clock=clock) as log:
+        assert whole() == (1 + 2j, 1 + 2j, 1 + 2j)
+        assert calls == ["today", "tomorrow"]
+        assert train() == "trained"
+        assert clock.now() >= datetime(2026, 11, 21, 18, tzinfo=UTC).timestamp()
+        assert log.runs(name="train")[0].history[-3].by == "example_review"
+        with pytest.raises(TypeError, match="priority is a whole number"):
+            task(priority="high")(lambda: 1)()
+    assert set(examples["during"].took) >= {"whole", "report", "train"}
+    assert [kind for name, kind in examples["recorded"].ended if name.startswith("train")] == ["Completed"]
+    assert "count" in _commands(examples["commands"])
+
+    sealed = Hooks([example_of("unpack")], entry_points=False)
+    assert sealed.unpack(sealed.pack([1])) == [1]
+    with pytest.raises(Exception, match="histories of others"):
+        sealed.unpack(sealed.pack(ValueError("x")))
+
+
+def _commands(plugin):
+    import click
+
+    group = click.Group()
+    group.add_lazy = lambda *_: None
+    Hooks([plugin], entry_points=False).commands(group)
+    return group.commands
 
 
 class Quiet:
@@ -228,11 +297,7 @@ def test_hook_commands():
             def greet():
                 click.echo("hello")
 
-    group = click.Group()
-    group.add_lazy = lambda *_: None
-    Hooks([Says()], entry_points=False).commands(group)
-
-    assert "greet" in group.commands
+    assert "greet" in _commands(Says())
 
 
 # --- the manager
@@ -368,6 +433,83 @@ def test_a_rule_that_answers_rubbish_is_named(answer):
 
     with pytest.raises(RuleError, match="'odd' answered"):
         hooks.awake(None).review(RUN, Proposal(Completed(), 1.0), None)
+
+
+class Breaks:
+    """A rule that raises where it is asked about a start."""
+
+    @hookimpl
+    def review(self, run, proposal):
+        if proposal.to.is_running():
+            raise ZeroDivisionError("by nothing")
+
+
+def test_a_rule_that_raises_is_named_and_nothing_is_recorded():
+    with opened(Breaks()) as log:
+        with pytest.raises(RuleError, match="'breaks' raised ZeroDivisionError: by nothing.*Nothing was recorded"):
+            work()
+        assert all(
+            kinds(run) == ["Pending"] for run in log.runs()
+        )  # no start, whether or not the birth travelled ahead
+
+
+def test_a_plugin_that_raises_in_during_is_named():
+    class Trips:
+        @hookimpl
+        def during(self, run):
+            raise ZeroDivisionError("by nothing")
+
+    with opened(Trips()), pytest.raises(PluginError, match="'trips' raised ZeroDivisionError in during"):
+        work()
+
+
+@pytest.mark.parametrize("hook", ["review", "during", "recorded", "options"])
+def test_hooks_whose_answers_need_an_author_take_no_wrappers(hook):
+    wrapper = types.ModuleType("wrapper")
+    exec(
+        f"from pluperfect import hookimpl\n@hookimpl(wrapper=True)\ndef {hook}():\n    return (yield)\n",
+        wrapper.__dict__,
+    )
+
+    with pytest.raises(PluginError, match=f"wraps '{hook}'"):
+        Hooks([wrapper], entry_points=False)
+
+
+def test_other_hooks_may_be_wrapped():
+    class Counts:
+        packed = 0
+
+        @hookimpl(wrapper=True)
+        def pack(self, value):
+            self.packed += 1
+            return (yield)
+
+    counts = Counts()
+    hooks = Hooks([counts], entry_points=False)
+
+    assert hooks.unpack(hooks.pack([1, 2])) == [1, 2]
+    assert counts.packed == 1
+
+
+@pytest.mark.parametrize(("hook", "answer"), [("pack", b"bytes"), ("unpack", "no box")])
+def test_a_codec_that_answers_rubbish_is_told_what_to_return(hook, answer):
+    odd = types.ModuleType("odd")
+    exec(f"from pluperfect import hookimpl\n@hookimpl\ndef {hook}():\n    return {answer!r}\n", odd.__dict__)
+    hooks = Hooks([odd], entry_points=False)
+
+    with pytest.raises(PluginError, match=f"{hook}\\(\\) returned"):
+        hooks.pack(1) if hook == "pack" else hooks.unpack(hooks.pack(1))
+
+
+@given(st.lists(st.sampled_from(["none", "refuse"]), max_size=6))
+def test_the_first_verdict_in_the_order_of_asking_wins(votes):
+    plugins = [Votes(f"v{i}", None if vote == "none" else Verdict(refuse=str(i))) for i, vote in enumerate(votes)]
+    hooks = Hooks(plugins, disabled=["retries", "caching"], entry_points=False)
+    verdict, by = hooks.awake(None).review(RUN, Proposal(Completed(), 1.0), None)
+
+    last = max((i for i, vote in enumerate(votes) if vote == "refuse"), default=None)
+    assert by == ("" if last is None else f"v{last}")
+    assert (verdict and verdict.refuse) == (None if last is None else str(last))
 
 
 def distribution(folder, name, module, body):
