@@ -12,7 +12,7 @@ from pluperfect import Pending, Proposal, Running, task
 from pluperfect.errors import Refused
 from pluperfect.states import Spec
 from pluperfect.testing import FakeClock
-from pluperfect.transitions import Run
+from pluperfect.transitions import Transition, fold
 
 FRIDAY = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 DAY = 24 * 60 * 60.0
@@ -20,7 +20,7 @@ DAY = 24 * 60 * 60.0
 
 def born(*tags):
     spec = Spec("task", "release", "release-1", "release-0", bytes(16), tags=tags)
-    return Run(bytes(16), 1, Pending(spec=spec), spec)
+    return fold(bytes(16), [Transition(1, FRIDAY, Pending(spec=spec))])
 
 
 @pytest.mark.parametrize(

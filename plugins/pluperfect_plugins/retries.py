@@ -144,8 +144,9 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
     if factor and base:
         chance = draw(run)
         delay = jittered(base, factor, chance)
+    due = round(proposal.at + delay, 6)  # as a log keeps times, so that the rule says the same when it is asked again
     cause = "timeout" if isinstance(state, TimedOut) else state.cause
     waiting = Retrying(
-        message=state.message, cause=cause, due=proposal.at + delay, delay=base, draw=chance, error=state.error
+        message=state.message, cause=cause, due=due, delay=base, draw=chance, error=state.error
     )  # fmt: skip
     return Verdict(to=waiting, why=f"retry {run.spent + 1} of {retries}")

@@ -104,7 +104,20 @@ def test_base_draw_and_due_are_recorded_and_agree(delays, factor, spent):
 
     assert waiting.delay == base
     assert (waiting.draw is None) == (not base or not factor)
-    assert waiting.due == 100.0 + (base if waiting.draw is None else jittered(base, factor, waiting.draw))
+    assert waiting.due == round(100.0 + (base if waiting.draw is None else jittered(base, factor, waiting.draw)), 6)
+
+
+@given(st.integers(0, 2**51), st.floats(0.001, 1e5), st.floats(0, 4))
+def test_whoever_reads_the_attempt_from_a_log_and_asks_again_is_told_the_same_due_time(micros, delay, factor):
+    """A log keeps times to the microsecond; one retry is due when the next one's clock is read."""
+    options = {"retries": 9, "retry_delay_seconds": delay, "retry_jitter_factor": factor}
+    definition = Definition("task", "t", fn=print, options=options)
+    at = micros / 1e6
+    for spent in range(3):
+        run = Run(bytes(16), 5, Running(), SPEC, attempt=spent + 1, spent=spent)
+        first = review(run, Proposal(Failed(), at), definition)
+        assert review(run, Proposal(Failed(), round(at * 1e6) / 1e6), definition) == first
+        at = first.to.due
 
 
 @given(st.floats(0.01, 1e4), st.floats(49, 1e6), st.floats(0, 1, exclude_max=True))
