@@ -259,14 +259,19 @@ def test_two_openings_in_one_process_share_the_store(tmp_path):
     second.close()
 
 
+@pytest.fixture
+def open_path():
+    """A folder that other users can reach: pytest closes its own ones to them, again with each run."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("what", ["new", "folder", "file"])
-def test_a_folder_that_cannot_be_written_says_so(tmp_path, program, what):
+def test_a_folder_that_cannot_be_written_says_so(open_path, program, what):
     """27. What may not be written is refused as such, and left as it was."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # the third is there where several processes test
-        if folder.stat().st_uid == os.geteuid() and folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o755)
-    place = tmp_path / "place"
+    place = open_path / "place"
     if what == "new":
         place.mkdir()
     else:
@@ -328,9 +333,9 @@ def test_opening_leaves_an_environment_that_syncs(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_folder_behind_a_closed_door_says_so(tmp_path, program):
+def test_a_folder_behind_a_closed_door_says_so(open_path, program):
     """27. A store that this user may not even look for is unwritable, not an accident."""
-    place = tmp_path / "closed" / "place"
+    place = open_path / "closed" / "place"
     place.mkdir(parents=True)
     place.parent.chmod(0o700)
     text = """
