@@ -146,6 +146,8 @@ SOURCES = [
     "def outer(x):\n    def f(): return x\n    return f\nf = outer(lambda: 1)",
     "def outer(x):\n    def f(): return x\n    return f\nf = outer(lambda: 2)",
     "def outer(x):\n    def f(): return x\n    return f\nf = outer(object())",
+    "import functools\n@functools.lru_cache\ndef f(): return 1",
+    "import functools\n@functools.lru_cache\ndef f(): return 2",
     "import functools\nf = functools.partial(print, 1)",
     "import functools\nf = functools.partial(print, 2)",
     "import functools\nf = functools.partial(max, 1)",

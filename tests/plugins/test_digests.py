@@ -88,7 +88,7 @@ DIFFERENT = [
     collections.deque([1]), collections.defaultdict(list, a=1), Mood(0), Mood.GLAD, Mood.GLAD | Mood.LOUD, Mood.LOUD,
     Point(1).shifted, Point(2).shifted, datetime.timezone(datetime.timedelta(hours=1), "x"), Pair(1, 0), Box(1, 0), Model(1), Model(2),
     datetime.timezone(datetime.timedelta(hours=2), "x"), zoneinfo.ZoneInfo("Europe/Paris"), zoneinfo.ZoneInfo("Europe/Rome"),
-    types.MappingProxyType({"a": 1}), fractions.Fraction(1),
+    ((1,),), ([1],), {1: (2,)}, {1: [2]}, types.MappingProxyType({"a": 1}), fractions.Fraction(1),
 ]  # fmt: skip
 
 values = st.recursive(

@@ -83,6 +83,14 @@ def test_a_callable_is_asked_once_with_the_retries():
     assert asked == [3]
 
 
+def test_two_callables_by_turns_are_asked_once_each():
+    asked = []
+    one, two = (lambda n: asked.append(1) or 5.0), (lambda n: asked.append(2) or 7.0)
+
+    assert [base_delay(fn, 3, spent) for spent in range(3) for fn in (one, two)] == [5.0, 7.0] * 3
+    assert asked == [1, 2]
+
+
 def test_a_callable_that_gives_bad_delays_is_found_out_at_birth_and_not_after_the_first_failure():
     definition = Definition("task", "t", fn=print, options={"retries": 2, "retry_delay_seconds": lambda n: [1.0] * 51})
 
