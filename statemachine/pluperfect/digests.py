@@ -70,6 +70,8 @@ def digest(value: Any) -> bytes:
 def place_of(module: object) -> str:
     """The name of a module; a script has the same one whether it was started or is loaded again to be resumed."""
     name = str(module)
+    if name == "pathlib._local":  # what Python 3.13 calls it
+        return "pathlib"
     return "script" if name == "__main__" or name.startswith("pluperfect_script_") else name
 
 
