@@ -102,18 +102,20 @@ def base_delay(given: Any, retries: int, spent: int) -> float:
 
 def jittered(base: float, factor: float, chance: float) -> float:
     """
-    A delay of mean ``base``: exponentially distributed, kept in ``[base * log2(2**k / (2**k - 1)), base * k]``.
+    A delay that spreads around ``base``: exponentially distributed within ``[base * log2(2**k / (2**k - 1)), base * k]``.
 
-    What falls outside becomes the bound itself.
+    The draw falls between the bounds; nothing is piled up on them, where retries would meet again.
 
     Args:
         base: In seconds.
-        factor: k is 1 + factor: between the median and either bound lies as much.
+        factor: k is 1 + factor.
         chance: In [0, 1), from `pluperfect.rules.draw`: the same attempt always waits as long.
     """
     k = 1.0 + factor
     least = base * math.log2(2.0**k / (2.0**k - 1.0)) if k < 50 else 0.0  # beyond that it is 0 but for rounding
-    return min(max(-base * math.log1p(-chance), least), base * k)
+    below, upto = -math.expm1(-least / base), -math.expm1(-k)
+    share = min(below + chance * (upto - below), 1.0 - 2.0**-53)  # rounding must not reach certainty
+    return min(max(-base * math.log1p(-share), least), base * k)
 
 
 @hookimpl

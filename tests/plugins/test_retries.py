@@ -145,8 +145,14 @@ def test_half_of_the_bounds_of_ten_seconds_and_one_half_are_6_3_and_15():
     delays = [jittered(10, 0.5, i / 1000) for i in range(1000)]
 
     assert round(min(delays), 1) == 6.3
-    assert max(delays) == 15
-    assert 8 < statistics.mean(delays) < 12
+    assert 14.9 < max(delays) <= 15
+    assert 9.5 < statistics.mean(delays) < 10.5
+
+
+def test_jitter_spreads_and_piles_nothing_up_on_its_bounds():
+    delays = [jittered(10, 0.5, i / 1000) for i in range(1000)]
+
+    assert delays == sorted(set(delays))
 
 
 @pytest.mark.parametrize(
