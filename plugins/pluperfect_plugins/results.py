@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from pluperfect.digests import SCRIPT
 from pluperfect.errors import UnpackableValue
 from pluperfect.hooks import Option, Unpacked, hookimpl
 from pluperfect.states import PICKLE, PLAIN, TYPED, Packed
@@ -33,7 +34,6 @@ _SCALARS: Final[frozenset[Any]] = frozenset({type(None), bool, int, float, str, 
 _DICT: Final[frozenset[Any]] = frozenset({dict})
 _NESTS: Final[frozenset[Any]] = _DICT | {list}
 _PLAIN: Final[frozenset[Any]] = _SCALARS | _NESTS
-_SCRIPT: Final = "pluperfect_script_"  # how the name of a module begins that was loaded from a script to resume it
 _WORDS: Final[dict[str, type]] = {
     "tuple": tuple,
     "set": set,
@@ -148,7 +148,7 @@ def _reference(kind: type, value: Any) -> str | None:
 
 def _is_script(module: str) -> bool:
     """Whether this is the started program, whose classes other processes find under another name, if at all."""
-    return module == "__main__" or module.startswith(_SCRIPT)
+    return module == "__main__" or module.startswith(SCRIPT)
 
 
 def _referred(reference: str) -> type:
@@ -193,14 +193,14 @@ def _same(one: Any, other: Any) -> bool:
 def _pickled(value: Any) -> bytes:
     try:
         data = pickle.dumps(value, 5)
-        if b"__main__" not in data and _SCRIPT.encode() not in data:
+        if b"__main__" not in data and SCRIPT.encode() not in data:
             return data
     except Exception:
         pass
     import cloudpickle
 
     for name, module in list(sys.modules.items()):
-        if name.startswith(_SCRIPT):  # as `__main__` always is: by value, since nobody can import it
+        if name.startswith(SCRIPT):  # as `__main__` always is: by value, since nobody can import it
             cloudpickle.register_pickle_by_value(module)  # type: ignore[reportUnknownMemberType]
 
     dumps = cast("Callable[[Any], bytes]", cloudpickle.dumps)  # type: ignore[reportUnknownMemberType]

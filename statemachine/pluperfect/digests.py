@@ -19,7 +19,10 @@ import msgspec
 
 from .errors import PluperfectError
 
-__all__ = ["Undigestible", "digest", "place_of"]
+__all__ = ["SCRIPT", "Undigestible", "digest", "place_of"]
+
+SCRIPT: Final = "pluperfect_script_"
+"""How the name of a module begins that was loaded from a script to resume it."""
 
 _SCALARS: Final[frozenset[Any]] = frozenset({type(None), bool, int, float, str, bytes})
 _NESTS: Final[frozenset[Any]] = frozenset({list, dict})
@@ -72,7 +75,7 @@ def place_of(module: object) -> str:
     name = str(module)
     if name == "pathlib._local":  # what Python 3.13 calls it
         return "pathlib"
-    return "script" if name == "__main__" or name.startswith("pluperfect_script_") else name
+    return "script" if name == "__main__" or name.startswith(SCRIPT) else name
 
 
 def _plain(value: Any, deep: int) -> bool:

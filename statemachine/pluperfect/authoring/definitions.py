@@ -11,19 +11,15 @@ from types import CodeType
 from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
 
+from ..digests import place_of
 from ..hooks import Definition, Option
 from ..manager import builtin_options
 from .binding import Binder, reserved
 from .names import call_key
 
-__all__ = ["NOT_GIVEN", "SCRIPT", "Authored"]
-
-NOT_GIVEN: Final[Any] = object()
+__all__ = ["Authored"]
 
 _FORBIDDEN: Final = frozenset("/%&><")
-SCRIPT: Final = "pluperfect_script_"
-"""How the name of a module begins that was loaded from a script's file."""
-
 LEVELS: Final = ("effect", "result", "lazy")
 
 
@@ -127,9 +123,7 @@ class Authored:
         self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
         self.version: str | None = self.given.get("version")
         module, qualname = getattr(fn, "__module__", ""), getattr(fn, "__qualname__", type(fn).__qualname__)
-        # A script is the same program whether it was started or is loaded again to be resumed.
-        place = "script" if module == "__main__" or str(module).startswith(SCRIPT) else module
-        self.key = call_key(self.name, f"{place}.{qualname}", tuple(sorted(self.tags)))
+        self.key = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
         # What each log makes of this; kept here and not there, so that it goes when either goes.
         self.known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -232,7 +226,7 @@ class Authored:
 
     def _with(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a copy: whatever is passed counts, also 0, None and the empty string."""
-        return {**self.given, **{name: value for name, value in options.items() if value is not NOT_GIVEN}}
+        return {**self.given, **options}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

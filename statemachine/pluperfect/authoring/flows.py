@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from . import engine
-from .definitions import NOT_GIVEN, Authored
+from .definitions import Authored
 
 if TYPE_CHECKING:
     from ..hooks import Runner
@@ -108,7 +108,6 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises:
         TypeError, ValueError: An option is unknown, or its value is not possible.
     """
-    options = {name: value for name, value in options.items() if value is not NOT_GIVEN}
     if fn is not None:
         return Flow(fn, **options)
     return lambda function: Flow(function, **options)  # type: ignore[reportUnknownLambdaType]

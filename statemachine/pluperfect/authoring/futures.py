@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import TimeoutError as _FutureTimeout
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -19,8 +18,6 @@ __all__ = ["Future", "FutureList", "Waited", "as_completed", "holds_futures", "r
 
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
-
-assert _FutureTimeout is TimeoutError, "since Python 3.11 there is one TimeoutError"
 
 
 class unmapped(Generic[T]):  # noqa: N801 - the field's word

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..digests import SCRIPT
 from ..errors import PluperfectError
 from ..histories import RecordedRun
 from ..states import ABSENT, usable
-from .definitions import SCRIPT
 from .flows import Flow
 from .logs import OpenLog
 

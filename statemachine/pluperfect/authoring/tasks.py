@@ -10,7 +10,7 @@ from ..errors import MappingLengthMismatch, MappingMissingIterable
 from ..states import State
 from . import engine
 from .context import current_frame
-from .definitions import NOT_GIVEN, Authored
+from .definitions import Authored
 from .futures import Future, FutureList, unmapped
 
 if TYPE_CHECKING:
@@ -203,7 +203,6 @@ def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises:
         TypeError, ValueError: An option is unknown, or its value is not possible.
     """
-    options = {name: value for name, value in options.items() if value is not NOT_GIVEN}
     if fn is not None:
         return Task(fn, **options)
     return lambda function: Task(function, **options)  # type: ignore[reportUnknownLambdaType]
