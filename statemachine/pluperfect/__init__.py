@@ -67,7 +67,7 @@ _HOMES = {
 
 
 _ROOMS = frozenset(
-    "cache_policies errors exceptions flows futures histories hooks rules runtime states task_runners tasks testing"
+    "cache_policies errors exceptions flows futures histories hooks rules runtime settings states task_runners tasks testing"
     " transitions".split()
 )
 """The modules that are loaded when they are first used as attributes."""

@@ -8,6 +8,7 @@ never wrapped: they arrive as they were raised.
 from __future__ import annotations
 
 __all__ = [
+    "ConfigurationError",
     "Conflict",
     "Divergence",
     "FailedRun",
@@ -105,6 +106,10 @@ class Fenced(Conflict):
 
 class Divergence(PluperfectError):
     """A recorded call was found at its place with other inputs; the message shows both calls."""
+
+
+class ConfigurationError(PluperfectError, ValueError):
+    """A setting is unknown or has a value that is not allowed; the message names it, its source and what is allowed."""
 
 
 class MissingContextError(PluperfectError, RuntimeError):

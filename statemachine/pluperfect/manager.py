@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
@@ -22,6 +21,7 @@ from .errors import PluginError, PluperfectError, RuleError, UnknownStore, Unpac
 from .hooks import HOOKS, Definition, Log, Option, Runner, Specs, Unpacked
 from .marks import BUILTIN
 from .rules import Proposal, Verdict
+from .settings import current
 from .states import Packed
 from .transitions import Run, Transition
 
@@ -66,7 +66,7 @@ class Hooks:
         plugins: Modules or objects, asked before the built-ins, the last first.
         disabled: Names of plugins to leave out, built-in or not.
         entry_points: Whether to load the plugins that installed distributions announce in the group
-            ``pluperfect``. ``PLUPERFECT_DISABLE_PLUGINS=1`` in the environment turns this off.
+            ``pluperfect``. The setting ``DISABLE_PLUGINS`` turns this off (``PLUPERFECT_DISABLE_PLUGINS=1`` in the environment).
 
     Raises:
         PluginError: A plugin does not fit the contract: an unknown hook or argument, a name taken twice.
@@ -82,7 +82,7 @@ class Hooks:
             unknown.discard(name)
             if name not in off:
                 self._register(importlib.import_module(module), name, _own_version(), "built in")
-        if entry_points and os.environ.get("PLUPERFECT_DISABLE_PLUGINS", "") in ("", "0"):
+        if entry_points and not current().disable_plugins:
             for name, version, plugin in _announced(off):
                 unknown.discard(name)
                 if plugin is not None:

@@ -22,6 +22,7 @@ BUILTIN: Final = {
     "threads": "pluperfect.authoring.runners",
     "results": "pluperfect_plugins.results",
     "inspect": "pluperfect_plugins.inspect",
+    "config": "pluperfect_plugins.config",
     "prints": "pluperfect_plugins.prints",
     "callbacks": "pluperfect_plugins.callbacks",
     "caching": "pluperfect_plugins.caching",

@@ -10,7 +10,7 @@ import difflib
 import importlib
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .logs import OpenLog
 
 __all__ = ["Desk", "LazyGroup", "main"]
+
+
+_COMMANDING: Final = ("inspect", "config")
+"""The built-in plugins that add commands; they alone are loaded to list them."""
 
 
 class Desk:
@@ -59,7 +63,8 @@ class LazyGroup(click.Group):
     def _ask_builtin(self) -> None:
         if not self._asked_builtin:
             self._asked_builtin = True
-            importlib.import_module(BUILTIN["inspect"]).commands(self)
+            for name in _COMMANDING:
+                importlib.import_module(BUILTIN[name]).commands(self)
 
     def _ask_others(self) -> None:
         """Let the plugins of installed distributions add theirs; without such plugins nothing is loaded."""
@@ -71,7 +76,7 @@ class LazyGroup(click.Group):
         if entry_points(group="pluperfect"):
             from ..manager import Hooks
 
-            Hooks(disabled=("inspect",)).commands(self)
+            Hooks(disabled=_COMMANDING).commands(self)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._ask_builtin()
@@ -127,7 +132,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--store", metavar="URI", help="The store: lmdb:PATH or a path. Default: PLUPERFECT_STORE, else PLUPERFECT_HOME."
+    "--store", metavar="URI", help="The store: lmdb:PATH or a path. Default: the setting STORE, else runs in HOME."
 )
 @click.option("--disable", "disabled", metavar="PLUGIN", multiple=True, help="Leave a plugin out; may be repeated.")
 @click.version_option(package_name="pluperfect", prog_name="pluperfect")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..histories import Histories
 from ..hooks import Definition
 from ..manager import Attending, Hooks
+from ..settings import current
 from ..states import ABSENT, Input, Packed
 from .clock import Clock, SystemClock
 from .context import current_log
@@ -137,8 +138,8 @@ def open(
     Open a log with its plugins.
 
     Args:
-        uri: ``lmdb:PATH`` or ``memory:``; a bare path means ``lmdb:``. Left out: ``PLUPERFECT_STORE``, else the
-            folder ``runs`` in ``PLUPERFECT_HOME``, else in the user's data folder.
+        uri: ``lmdb:PATH`` or ``memory:``; a bare path means ``lmdb:``. Left out: the setting ``STORE``
+            (``PLUPERFECT_STORE``), else the folder ``runs`` in ``HOME``, by default the user's data folder.
         plugins: Modules or objects with hook implementations. They are asked before the built-in ones.
         disabled: Names of plugins to leave out.
         entry_points: Whether to load the plugins that installed distributions announce.
@@ -164,15 +165,11 @@ def _address(uri: str | None) -> str:
 
 def default_uri() -> str:
     """The address of the default log."""
-    store = os.environ.get("PLUPERFECT_STORE")
-    if store:
-        return _address(store)
-    home = os.environ.get("PLUPERFECT_HOME")
-    if not home:
-        from platformdirs import user_data_dir
-
-        home = user_data_dir("pluperfect", appauthor=False)
-    return f"lmdb:{os.path.join(home, 'runs')}"  # noqa: PTH118 - pathlib is not loaded for this
+    held = current()
+    if held.store:
+        return _address(held.store)
+    home = os.path.expanduser(held.home)  # noqa: PTH111 - pathlib is not loaded for this
+    return f"lmdb:{os.path.join(home, 'runs')}"  # noqa: PTH118
 
 
 def nearest_log() -> OpenLog:
