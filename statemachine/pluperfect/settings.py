@@ -8,7 +8,6 @@ default. The last two files are in the config folder: ``PLUPERFECT_HOME`` where 
 
 Every setting is importable by name: ``from pluperfect.settings import PLUPERFECT_TASKS_DEFAULT_RETRIES``.
 """
-# ruff: noqa: PTH - pathlib is not loaded for this
 
 from __future__ import annotations
 
@@ -255,8 +254,8 @@ class Setting:
         Raises:
             ConfigurationError: It is not allowed; the message names the setting, ``place`` and what is.
         """
-        given = raw.get_secret_value() if isinstance(raw, Secret) else raw  # type: ignore[reportUnknownMemberType]
-        meant: Any = given
+        given: Any = raw._value if isinstance(raw, Secret) else raw  # type: ignore[reportUnknownMemberType]
+        meant: Any = given  # type: ignore[reportUnknownVariableType]
         if isinstance(meant, str):
             meant = meant.strip()
             meant = None if meant.lower() in self._kind.none else self._kind.read(meant)
@@ -424,8 +423,8 @@ def statements(text: str) -> Iterator[Statement]:
             yield Statement(begin, end, table, header=True, branches=(table,))
         else:
             branches: list[tuple[str, ...]] = []
-            leaves = dict(leaves(read, table, branches))
-            yield Statement(begin, end, table, leaves=leaves, branches=tuple(branches))
+            found = dict(leaves(read, table, branches))
+            yield Statement(begin, end, table, leaves=found, branches=tuple(branches))
         begin = end
 
 
@@ -682,6 +681,7 @@ def layers(problems: list[ConfigurationError] | None = None, files: _Files | Non
 
     Args:
         problems: Takes what is wrong with a file, which is then left out.
+        files: The files, where they are known already.
 
     Raises:
         ConfigurationError: A file is no TOML or cannot be read, or the active profile is not there.
@@ -896,7 +896,7 @@ def temporary_settings(
 @contextmanager
 def settings(**updates: Any) -> Iterator[Settings]:
     """
-    Settings for the block, by their fields: ``with settings(tasks_default_retries=2): ...``.
+    The same for settings by their fields: ``tasks_default_retries=2``.
 
     Raises:
         ConfigurationError: There is no such setting, or the value is not allowed.
