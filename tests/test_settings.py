@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -603,3 +604,13 @@ def test_layers_are_told_in_their_order(write, monkeypatch):
         SOURCES[source](write, monkeypatch, n)
 
     assert [layer.kind for layer in layers()] == ["environment", "project", "pyproject", "profile", "user"]
+
+
+def test_the_page_names_every_setting_with_what_it_allows():
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+
+    for setting in SETTINGS.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{setting.field.upper()}`"))
+        assert row.endswith(f"| {setting.allowed} |")
+        assert all(f"(`{alias}`)" in row for alias in setting.aliases)
+        assert setting.about in row

@@ -702,12 +702,9 @@ def layers(problems: list[ConfigurationError] | None = None, files: _Files | Non
     def from_profile() -> Layer | None:
         all = _profiles(files.profiles)
         name, place = all.current()
-        profile = all.by_name.get(name)
-        if profile is None:
-            if name == BUILTIN_PROFILE:
-                return None
+        if name not in all.by_name and name != BUILTIN_PROFILE:
             raise ConfigurationError(f"{place} names the profile {name!r}. {all.unknown(name)}")
-        layer = profile_layer(all, name)
+        layer = profile_layer(all, name) if name in all.by_name else Layer("profile")
         for keys in all.strays:
             layer.strays.append((f"{keys[0]} means nothing at the top of this file.", Place(all.path, keys)))
         if place and place.path:
