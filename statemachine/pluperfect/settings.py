@@ -160,7 +160,7 @@ MaybeSwitch: TypeAlias = Annotated[bool | None, Kind("true, false or none", _swi
 Workers: TypeAlias = Annotated[
     Annotated[int, Meta(ge=1)] | None, Kind("a whole number, 1 or more, or none", str, _NONE)
 ]
-Text: TypeAlias = Annotated[str | None, Kind("a text", str, ("",))]
+Text: TypeAlias = Annotated[str | None, Kind("a text; an empty one is none", str, ("",))]
 Names: TypeAlias = Annotated[
     list[str] | None, Kind('names with commas between them, or a list: ["a", "b"]', _names, _NONE)
 ]

@@ -19,6 +19,7 @@ from pluperfect import settings as room
 from pluperfect.authoring.cli import main
 from pluperfect.errors import ConfigurationError
 from pluperfect.settings import SETTINGS, current, refresh
+from pluperfect_plugins import configuring
 from pluperfect_plugins.tomlfile import TomlFile, written
 
 
@@ -315,7 +316,7 @@ def test_what_set_writes_view_reads_back(changes, in_profile, before):
         # The folder of the configuration is the platform's here, so that HOME can be set in a file too.
         patch.delenv("PLUPERFECT_HOME", raising=False)
         patch.setattr(room, "config_folder", lambda: folder)
-        patch.setattr("pluperfect_plugins.configuring.config_folder", lambda: folder)
+        patch.setattr(configuring, "config_folder", lambda: folder)
         if in_profile:
             cli("profile", "create", "it's")
             cli("profile", "use", "it's")
