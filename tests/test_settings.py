@@ -523,6 +523,7 @@ def test_a_secret_is_shown_as_stars_and_gives_its_value_when_asked():
     with pytest.raises(ConfigurationError) as refused:
         tries.read("hunter2", "the vault")
     assert "hunter2" not in str(refused.value)
+    assert refused.value.__suppress_context__
     assert "PLUPERFECT_TRIES is ******** in the vault" in str(refused.value)
 
 

@@ -262,7 +262,8 @@ class Setting:
         try:
             value = msgspec.convert(meant, self._type, strict=False)
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
-            raise self._refusal(given, place) from error
+            # The cause may quote the value.
+            raise self._refusal(given, place) from (None if self.secret else error)
         if any(isinstance(part, float) and not math.isfinite(part) for part in _parts(value)):
             raise self._refusal(given, place)
         return Secret(value) if self.secret else value
@@ -772,7 +773,7 @@ _WATCHED: Final = [
     *("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
 ]
 _beneath: Final[Any] = getattr(os.environ, "_data", os.environ)
-_KEYS: Final[list[Any]] = [*map(getattr(os.environ, "encodekey", str), _WATCHED)]
+_KEYS: Final[list[Any]] = _WATCHED if _beneath is os.environ else [*map(os.environ.encodekey, _WATCHED)]
 
 
 def get_current_settings() -> Settings:
