@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import collections.abc
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import functools
 import inspect
@@ -32,13 +32,10 @@ from .coercion import (
     Convertible,
     Custom,
     Encoded,
-    FixedTuple,
     Instance,
-    Items,
     Kind,
     Later,
     Literally,
-    Mapped,
     Member,
     Mismatch,
     Modelled,
@@ -46,6 +43,7 @@ from .coercion import (
     Rule,
     Shaped,
 )
+from .containers import FixedTuple, Items, Mapped
 
 __all__ = ["Compiler", "Converters", "evaluated", "names_of", "schema_of"]
 
@@ -78,10 +76,10 @@ _PLAIN: Final = (
     float,
     str,
     bool,
-    datetime.date,
-    datetime.datetime,
-    datetime.time,
-    datetime.timedelta,
+    dt.date,
+    dt.datetime,
+    dt.time,
+    dt.timedelta,
     decimal.Decimal,
     uuid.UUID,
 )
@@ -174,7 +172,7 @@ class Compiler:
             return Instance(type(None))
         origin, args = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is Literal:
-            kinds = dict.fromkeys(type(value) for value in args)
+            kinds: dict[Any, None] = dict.fromkeys(cast("Any", type(value)) for value in args)
             rules = [self.rule(kind) for kind in kinds if kind is not type(None)]
             return Literally(args, [rule for rule in rules if rule is not None])
         if origin in (Union, types.UnionType):
@@ -199,8 +197,8 @@ class Compiler:
             return Instance(tuple)
         return FixedTuple([self.rule(arg) for arg in args])
 
-    def _mapped(self, cls: type, args: tuple[Any, ...]) -> Rule:
-        if issubclass(cls, collections.Counter):
+    def _mapped(self, cls: Any, args: tuple[Any, ...]) -> Rule:
+        if cls is collections.Counter:
             return Mapped(cls, self.rule(args[0]) if args else None, self.rule(int), None)
         if not args:
             return Mapped(cls, None, None, None)
@@ -209,24 +207,26 @@ class Compiler:
         return Mapped(cls, self.rule(args[0]), self.rule(args[1]), cast("Any", factory))
 
     def _subclass(self, base: Any) -> Rule | None:
+        bases: Any
         if isinstance(base, TypeVar):
-            base = base.__bound__ or Union[base.__constraints__] if base.__constraints__ or base.__bound__ else Any
-        bases = typing.get_args(base) if typing.get_origin(base) in (Union, types.UnionType) else (base,)
+            bases = base.__constraints__ or (base.__bound__,)
+        else:
+            bases = typing.get_args(base) if typing.get_origin(base) in (Union, types.UnionType) else (base,)
         classes = tuple(typing.get_origin(one) or one for one in bases)
         if all(isinstance(one, type) and _is_askable(one, issubclass, int) for one in classes):
             return Kind(classes)
         return Instance(type)
 
     def _class(self, annotation: Any) -> Rule | None:
-        cls = typing.get_origin(annotation) or annotation
-        if not isinstance(cls, type):
+        cls: Any = typing.get_origin(annotation) or annotation
+        if not inspect.isclass(cls):
             return None
         if typing.is_typeddict(cls):
             return Shaped(annotation, self._hook) if _is_understood(annotation) else None
         if not _is_askable(cls, isinstance, None):
             return None
         if issubclass(cls, Enum):
-            kinds = dict.fromkeys(type(member.value) for member in cls)
+            kinds: dict[Any, None] = dict.fromkeys(cast("Any", type(member.value)) for member in cls)
             return Member(cls, [rule for kind in kinds if kind is not cls and (rule := self.rule(kind)) is not None])
         if issubclass(cls, pathlib.PurePath):
             return PathLike(cls)
@@ -269,12 +269,12 @@ def names_of(fn: Any) -> dict[str, Any]:
             fn = fn.__func__
         elif hasattr(fn, "__wrapped__"):
             fn = fn.__wrapped__
-        elif not hasattr(fn, "__globals__") and hasattr(type(fn), "__call__"):
-            fn = type(fn).__call__
-            if not hasattr(fn, "__globals__"):
-                return {}
-        else:
+        elif inspect.isfunction(fn):
             break
+        else:  # an object that can be called, or something built in
+            fn = getattr(cast("Any", type(fn)), "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
+            if not inspect.isfunction(fn):
+                return {}
     names = dict(fn.__globals__)
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
         try:
@@ -339,7 +339,7 @@ def _has_schema(of: Any) -> bool:
 
 
 def _is_of(thing: Any, *packages: str) -> bool:
-    cls = cast("type", thing if isinstance(thing, type) else type(thing))
+    cls: type = thing if isinstance(thing, type) else type(thing)
     return any(base.__module__.partition(".")[0] in packages for base in cls.__mro__)
 
 
@@ -361,11 +361,11 @@ def _target(annotation: Any) -> Any:
     return annotation
 
 
-def _is_record(cls: type) -> bool:
+def _is_record(cls: Any) -> bool:
     return (
         issubclass(cls, msgspec.Struct)
         or dataclasses.is_dataclass(cls)
-        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+        or (hasattr(cls, "_fields") and issubclass(cls, tuple))
     )
 
 

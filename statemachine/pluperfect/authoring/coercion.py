@@ -11,10 +11,8 @@ import os
 import re
 import sys
 from abc import ABCMeta
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from enum import Enum
-from operator import is_
 from typing import Any, Final, cast
 
 import msgspec
@@ -26,13 +24,10 @@ __all__ = [
     "Convertible",
     "Custom",
     "Encoded",
-    "FixedTuple",
     "Instance",
-    "Items",
     "Kind",
     "Later",
     "Literally",
-    "Mapped",
     "Member",
     "Mismatch",
     "Modelled",
@@ -40,16 +35,19 @@ __all__ = [
     "Problem",
     "Rule",
     "Shaped",
+    "is_text",
+    "unlike",
 ]
-
-_TEXT: Final = (str, bytes, bytearray, memoryview)
-"""Sequences whose items nobody means."""
-
-_REBUILT: Final = (list, tuple, set, frozenset)
 
 _PLACE: Final = re.compile(r" - at (?:`(key)` in )?`\$?(.*)`$")
 _GOT: Final = re.compile(r", got `[^`]*`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def is_text(value: Any) -> bool:
+    """Whether this is a sequence whose items nobody means."""
+    return isinstance(value, str | bytes | bytearray | memoryview)
+
 
 Hook = Callable[[type, Any, bool], Any]
 
@@ -62,7 +60,7 @@ class Problem(msgspec.Struct, frozen=True):
     value: Any
 
 
-class Mismatch(Exception):  # noqa: N818 - it never leaves this wing: a value that no conversion makes fit
+class Mismatch(Exception):
     """A value fits in no way."""
 
     def __init__(self, *problems: Problem) -> None:
@@ -77,7 +75,8 @@ class Mismatch(Exception):  # noqa: N818 - it never leaves this wing: a value th
         return [Problem(prefix + p.path, p.says, p.value) for p in self.problems]
 
 
-def _unlike(name: str, value: Any) -> Mismatch:
+def unlike(name: str, value: Any) -> Mismatch:
+    """That a value is not what it should be."""
     return Mismatch(Problem("", f"expected {name}", value))
 
 
@@ -138,7 +137,7 @@ class Instance(Rule):
     """Any class: its instances and nothing else."""
 
     def __init__(self, cls: type) -> None:
-        self.cls = cls
+        self.cls: Any = cls
         if type(cls).__instancecheck__ in (type.__instancecheck__, ABCMeta.__instancecheck__):
             self.exact = frozenset({cls})
 
@@ -150,7 +149,7 @@ class Instance(Rule):
         return isinstance(value, self.cls)
 
     def convert(self, value: Any, strict: bool) -> Any:
-        raise _unlike(self.name, value)
+        raise unlike(self.name, value)
 
 
 class Convertible(Instance):
@@ -169,7 +168,7 @@ class Convertible(Instance):
         if bare is not value and self.fits(bare):
             return bare
         if self._numeric and isinstance(bare, bool):
-            raise _unlike(self.name, value)
+            raise unlike(self.name, value)
         return _converted(bare, self._target, strict, self._hook)
 
 
@@ -180,7 +179,7 @@ class Complex(Convertible):
         bare = value if strict else _unboxed(value)
         if isinstance(bare, int | float | complex) and not isinstance(bare, bool):
             return complex(bare)
-        raise _unlike(self.name, value)
+        raise unlike(self.name, value)
 
 
 class Shaped(Rule):
@@ -215,11 +214,12 @@ class Constrained(Rule):
         return made
 
     def _check(self, value: Any) -> None:
-        if isinstance(value, Sequence | Set) and not isinstance(value, _TEXT):
-            value = list(cast("Iterable[Any]", value))
-        elif type(value) is not bool and isinstance(value, int):
-            value = int(value)
-        _converted(value, self._constraint, True, self._hook)
+        shape: Any = value
+        if isinstance(value, Sequence | Set) and not is_text(value):
+            shape = list(cast("Sequence[Any]", value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            shape = int(value)
+        _converted(shape, self._constraint, True, self._hook)
 
 
 class PathLike(Instance):
@@ -231,7 +231,7 @@ class PathLike(Instance):
                 return self.cls(value)
             except (TypeError, ValueError, NotImplementedError):
                 pass
-        raise _unlike(self.name, value)
+        raise unlike(self.name, value)
 
 
 class Encoded(Instance):
@@ -243,7 +243,7 @@ class Encoded(Instance):
                 return self.cls(value.encode())
             except UnicodeEncodeError:
                 pass
-        raise _unlike(self.name, value)
+        raise unlike(self.name, value)
 
 
 class Literally(Rule):
@@ -253,7 +253,7 @@ class Literally(Rule):
         self._values, self._rules = values, rules
 
     def fits(self, value: Any) -> bool:
-        kind = type(value)
+        kind = cast("Any", type(value))
         return any(kind is type(known) and value == known for known in self._values)
 
     def convert(self, value: Any, strict: bool) -> Any:
@@ -265,7 +265,7 @@ class Literally(Rule):
                     continue
                 if self.fits(made):
                     return made
-        raise _unlike(_listed(self._values), value)
+        raise unlike(_listed(self._values), value)
 
 
 class Member(Instance):
@@ -283,7 +283,7 @@ class Member(Instance):
                     return self.cls(value if rule is None else rule.settle(value, strict))
                 except (ValueError, TypeError, KeyError, Mismatch):
                     continue
-        raise _unlike(_listed([member.value for member in cast("type[Enum]", self.cls)]), value)
+        raise unlike(_listed([member.value for member in cast("type[Enum]", self.cls)]), value)
 
 
 class Kind(Rule):
@@ -297,7 +297,7 @@ class Kind(Rule):
 
     def convert(self, value: Any, strict: bool) -> Any:
         names = " or ".join(f"`{base.__qualname__}`" for base in self._bases)
-        raise _unlike(f"a subclass of {names}", value)
+        raise unlike(f"a subclass of {names}", value)
 
 
 class Modelled(Rule):
@@ -361,151 +361,6 @@ class Choice(Rule):
         raise Mismatch(Problem("", " and ".join(says), given))
 
 
-# --- containers -----------------------------------------------------------------------------------------
-
-
-class Items(Rule):
-    """A container of items that one annotation speaks of."""
-
-    drains = True
-
-    def __init__(self, cls: type, item: Rule | None, default: type) -> None:
-        self._cls, self._item, self._default = cls, item, default
-
-    def fits(self, value: Any) -> bool:
-        if not isinstance(value, self._cls) or isinstance(value, _TEXT):
-            return False
-        item = self._item
-        if item is None or (item.exact and set(map(type, value)) <= item.exact):
-            return True
-        return all(map(item.fits, value))
-
-    def convert(self, value: Any, strict: bool) -> Any:
-        native = isinstance(value, self._cls) and not isinstance(value, _TEXT)
-        if not native and (strict or not _is_source(value)):
-            raise _unlike(f"`{self._cls.__name__}`", value)
-        items, item = list(value), self._item
-        made: list[Any] = items
-        if item is not None:
-            ordered = not isinstance(value, Set)
-            made = _settled(item, items, strict, "[{}]" if ordered else "[...]", range(len(items)))
-            if native and all(map(is_, made, items)):
-                return value
-        return self._rebuilt(value if native else None, made)
-
-    def _rebuilt(self, like: Any, items: list[Any]) -> Any:
-        if isinstance(like, deque):
-            return deque(items, cast("deque[Any]", like).maxlen)
-        make = type(like) if type(like) in _REBUILT else self._default
-        try:
-            return items if make is list else make(items)
-        except TypeError as error:
-            raise Mismatch(Problem("", str(error), items)) from None
-
-
-class FixedTuple(Rule):
-    """A tuple whose items have an annotation each."""
-
-    drains = True
-
-    def __init__(self, rules: Sequence[Rule | None]) -> None:
-        self._rules = rules
-
-    def fits(self, value: Any) -> bool:
-        return (
-            isinstance(value, tuple)
-            and len(cast("tuple[Any, ...]", value)) == len(self._rules)
-            and all(r is None or r.fits(v) for r, v in zip(self._rules, cast("tuple[Any, ...]", value), strict=True))
-        )
-
-    def convert(self, value: Any, strict: bool) -> Any:
-        if not isinstance(value, tuple) and (strict or not _is_source(value)):
-            raise _unlike("`tuple`", value)
-        items: list[Any] = list(cast("Iterable[Any]", value))
-        if len(items) != len(self._rules):
-            length = len(self._rules)
-            says = f"expected a tuple of {length} {'item' if length == 1 else 'items'}, not {len(items)}"
-            raise Mismatch(Problem("", says, value))
-        made: list[Any] = []
-        problems: list[Problem] = []
-        for place, (rule, item) in enumerate(zip(self._rules, items, strict=True)):
-            try:
-                made.append(item if rule is None else rule.settle(item, strict))
-            except Mismatch as mismatch:
-                problems += mismatch.under(f"[{place}]")
-        if problems:
-            raise Mismatch(*problems)
-        return value if isinstance(value, tuple) and all(map(is_, made, items)) else tuple(made)
-
-
-class Mapped(Rule):
-    """A mapping whose keys and values have an annotation each."""
-
-    def __init__(self, cls: type, key: Rule | None, value: Rule | None, factory: Callable[[], Any] | None) -> None:
-        self._cls, self._key, self._value, self._factory = cls, key, value, factory
-
-    def fits(self, value: Any) -> bool:
-        if not isinstance(value, self._cls):
-            return False
-        given = cast("Mapping[Any, Any]", value)
-        return all(
-            rule is None or (rule.exact and set(map(type, part)) <= rule.exact) or all(map(rule.fits, part))
-            for rule, part in ((self._key, given), (self._value, given.values()))
-        )
-
-    def convert(self, value: Any, strict: bool) -> Any:
-        native = isinstance(value, self._cls)
-        if not native and (strict or not isinstance(value, Mapping)):
-            raise _unlike(f"`{self._cls.__name__}`", value)
-        given = cast("Mapping[Any, Any]", value)
-        keys, values = list(given), list(given.values())
-        new_keys, new_values = keys, values
-        problems: list[Problem] = []
-        try:
-            new_keys = keys if self._key is None else _settled(self._key, keys, strict, "[{!r}]", keys)
-        except Mismatch as mismatch:
-            problems += [Problem(p.path, f"as a key: {p.says}", p.value) for p in mismatch.problems]
-        try:
-            new_values = values if self._value is None else _settled(self._value, values, strict, "[{!r}]", keys)
-        except Mismatch as mismatch:
-            problems += mismatch.problems
-        if problems:
-            raise Mismatch(*problems)
-        if native and all(map(is_, new_keys, keys)) and all(map(is_, new_values, values)):
-            return given
-        return self._rebuilt(given, zip(new_keys, new_values, strict=True))
-
-    def _rebuilt(self, like: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
-        try:
-            made = dict(pairs)
-        except TypeError as error:
-            raise Mismatch(Problem("", str(error), like)) from None
-        if issubclass(self._cls, defaultdict):
-            return defaultdict(like.default_factory if isinstance(like, defaultdict) else self._factory, made)
-        if issubclass(self._cls, dict):
-            return made if self._cls is dict else self._cls(made)
-        return OrderedDict(made) if isinstance(like, OrderedDict) else made
-
-
-def _settled(rule: Rule, items: list[Any], strict: bool, path: str, names: Sequence[Any]) -> list[Any]:
-    """The items, each as its rule passes it on; a Mismatch names all that are wrong."""
-    made: list[Any] = []
-    problems: list[Problem] = []
-    for name, item in zip(names, items, strict=True):
-        try:
-            made.append(rule.settle(item, strict))
-        except Mismatch as mismatch:
-            problems += mismatch.under(path.format(name))
-    if problems:
-        raise Mismatch(*problems)
-    return made
-
-
-def _is_source(value: Any) -> bool:
-    """Whether a container may be made from this value."""
-    return isinstance(value, Sequence | Set | ValuesView | Iterator | deque) and not isinstance(value, _TEXT)
-
-
 # --- what others say ------------------------------------------------------------------------------------
 
 
@@ -526,7 +381,7 @@ def _told(message: str, value: Any) -> Problem:
     for step in _STEP.finditer(path):
         name, place = step.groups()
         try:
-            value = (value[name] if isinstance(value, Mapping) else getattr(value, name)) if name else value[int(place)]
+            value = _within(value, name) if name else value[int(place)]
         except (LookupError, TypeError, AttributeError):
             break
         at = step.end()
@@ -534,6 +389,10 @@ def _told(message: str, value: Any) -> Problem:
     if key is None and at == len(path):  # the value at hand is the one that msgspec speaks of
         says = _GOT.sub("", says)
     return Problem(path, f"as a key: {says}" if key else says, value)
+
+
+def _within(value: Any, name: str) -> Any:
+    return cast("Mapping[str, Any]", value)[name] if isinstance(value, Mapping) else getattr(value, name)
 
 
 def _unboxed(value: Any) -> Any:
