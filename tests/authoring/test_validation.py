@@ -11,7 +11,6 @@ import enum
 import functools
 import inspect
 import os
-import pathlib
 import subprocess
 import sys
 import typing
@@ -28,6 +27,7 @@ import msgspec
 import numpy as np
 import pydantic
 import pytest
+import typing_extensions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ class Pair(NamedTuple):
     right: str
 
 
-class Shape(typing.TypedDict):
+class Shape(typing_extensions.TypedDict):
     size: int
 
 
@@ -132,7 +132,7 @@ def taking(annotation, **options):
     def one(value, *, strict=False):
         args, kwargs = validator((value,), {}, strict=strict)
         assert kwargs == {}
-        (made,), _ = args, None
+        (made,) = args
         by_name = validator((), {"x": value}, strict=strict) if not isinstance(value, Iterator) else ((), {"x": made})
         assert by_name[0] == ()
         assert type(by_name[1]["x"]) is type(made)
@@ -150,7 +150,11 @@ def refused(annotation, value, **options):
 def lax(annotation, value):
     """pydantic's answer, or None where it has none."""
     try:
-        return pydantic.TypeAdapter(annotation, config={"arbitrary_types_allowed": True}).validate_python(value)
+        adapter = pydantic.TypeAdapter(annotation, config={"arbitrary_types_allowed": True})
+    except pydantic.PydanticUserError:
+        adapter = pydantic.TypeAdapter(annotation)
+    try:
+        return adapter.validate_python(value)
     except pydantic.ValidationError:
         return None
 
@@ -453,7 +457,6 @@ def test_a_type_statement_may_speak_of_itself_and_take_parameters():
     value = {"a": [1, {"b": 2}]}
     assert taking(scope["Json"])(value) is value
     assert taking(scope["Json"])({"a": ("1",)}) == {"a": [1]}
-    assert "x['a'][0]" in refused(list[scope["Json"]], [1, {"a": [None]}]) or True
     refused(scope["Json"], {"a": [None]})
     assert taking(scope["Two"][int])(["1", 2]) == (1, 2)
     assert taking(scope["Nil"])(None) is None
@@ -461,12 +464,13 @@ def test_a_type_statement_may_speak_of_itself_and_take_parameters():
 
 
 def test_a_name_in_quotes_inside_an_annotation_is_found_in_the_functions_module():
-    assert taking(list["Colour"])(["red"]) == ["red"]  # the helper's parameter knows its own module
-
-    def fn(x: list["Colour"], y: "Tree"): ...
+    def fn(x: list["Colour"], y: "Tree"): ...  # noqa: UP037
 
     validator = Validator(fn, inspect.signature(fn))
     assert validator((["red"], {"a": {"b": "1"}}), {})[0] == ([Colour.RED], {"a": {"b": 1}})
+    value = {"a": {"b": 1}}
+    assert taking(Tree)(value) is value
+    assert "x: expected `dict` and expected `int` at ['a'] and" in refused(list[Tree], [{"a": None}]).replace("[0]", "")
 
 
 def test_annotations_are_read_as_text_and_those_of_type_checkers_alone_stay_unchecked():
@@ -826,9 +830,7 @@ def test_what_is_given_is_never_altered():
     ids=str,
 )
 def test_the_strict_mode_refuses_what_the_lax_one_converts(annotation, given):
-    taking(annotation)(given)
-    if annotation is complex:
-        return
+    assert taking(annotation)(given) is not given
     refused(annotation, given, strict=True)
 
 
@@ -856,7 +858,8 @@ def test_a_converter_is_asked_first_about_every_annotation_at_any_depth():
     value = Custom()
     assert taking(Custom, converters=converters)(value) is value
     assert taking(Custom | None, converters=converters)(None) is None
-    assert taking(Custom | str, converters=converters)("x").__class__ is Sub
+    assert taking(Custom | str, converters=converters)("x") == "x"
+    assert type(taking(Custom | int, converters=converters)("x")) is Sub
     items = [value]
     assert taking(list[Custom], converters=converters)(items) is items
     with pytest.raises(ParameterTypeError, match=r"x\[0\]: cannot be parsed, given str 'broken'"):
@@ -896,7 +899,7 @@ with warnings.catch_warnings(record=True) as caught:
 (warning,) = caught
 assert warning.category is UserWarning
 assert "fn()" in str(warning.message) and "(x, y)" in str(warning.message), warning.message
-assert warning.filename == __file__ or warning.filename == "<string>", warning.filename
+assert warning.filename == "<string>", warning.filename
 assert validator.schema()["z"] == {"type": "integer"}
 loaded = {"pydantic", "numpy"} & set(sys.modules)
 assert not loaded, loaded
@@ -919,7 +922,9 @@ def test_with_pydantic_constraints_of_annotated_types_hold_without_a_warning():
 
 # --- properties -----------------------------------------------------------------------------------------
 
-LEAVES = st.sampled_from([int, str, bool, float, bytes, type(None), dt.date, dt.datetime, uuid.UUID, Colour, Level, Path])
+LEAVES = st.sampled_from(
+    [int, str, bool, float, bytes, type(None), dt.date, dt.datetime, uuid.UUID, Colour, Level, Path]
+)
 HASHABLE = st.sampled_from([int, str, bool, bytes, Colour])
 ANNOTATIONS = st.recursive(
     LEAVES,

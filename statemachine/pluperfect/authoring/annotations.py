@@ -109,7 +109,7 @@ class Compiler:
         """The rule of an annotation; None where every value passes."""
         if isinstance(annotation, str | ForwardRef):
             text = annotation if isinstance(annotation, str) else annotation.__forward_arg__
-            annotation = evaluated(text, self._names)
+            return self._alias(text, lambda: evaluated(text, self._names))
         if self._converters is not None:
             converter = self._converters(annotation)
             if converter is not None:
@@ -118,7 +118,7 @@ class Compiler:
             return None
         target = _target(annotation)
         if target is not annotation:
-            return self._alias(annotation, target) if _is_alias(annotation) else self.rule(target)
+            return self._alias(annotation, lambda: target) if _is_alias(annotation) else self.rule(target)
         if isinstance(annotation, TypeVar):
             return self._union(annotation.__constraints__)
         pydantic = sys.modules.get("pydantic")
@@ -138,12 +138,14 @@ class Compiler:
 
     # --- annotations about annotations
 
-    def _alias(self, alias: Any, target: Any) -> Rule:
+    def _alias(self, alias: Any, target: Callable[[], Any]) -> Rule | None:
+        """The rule of what has a name, by which it may speak of itself."""
         known = self._aliases.get(alias)
         if known is None:
             known = self._aliases[alias] = Later()
-            known.target = self.rule(target)
-        return known
+            known.target = self.rule(target())
+            known.ready = True
+        return known.target if known.ready else known
 
     def _annotated(self, annotation: Any) -> Rule | None:
         inner, metadata = annotation.__origin__, annotation.__metadata__
@@ -221,7 +223,7 @@ class Compiler:
         cls: Any = typing.get_origin(annotation) or annotation
         if not inspect.isclass(cls):
             return None
-        if typing.is_typeddict(cls):
+        if _is_typeddict(cls):
             return Shaped(annotation, self._hook) if _is_understood(annotation) else None
         if not _is_askable(cls, isinstance, None):
             return None
@@ -268,7 +270,7 @@ def names_of(fn: Any) -> dict[str, Any]:
         elif inspect.ismethod(fn):
             fn = fn.__func__
         elif hasattr(fn, "__wrapped__"):
-            fn = fn.__wrapped__
+            fn = getattr(fn, "__wrapped__")  # noqa: B009 - a function's type does not name it
         elif inspect.isfunction(fn):
             break
         else:  # an object that can be called, or something built in
@@ -359,6 +361,11 @@ def _target(annotation: Any) -> Any:
     if _is_alias(typing.get_origin(annotation)):
         return typing.get_origin(annotation).__value__[typing.get_args(annotation)]
     return annotation
+
+
+def _is_typeddict(cls: Any) -> bool:
+    """Whether this is a TypedDict, of typing or of typing_extensions."""
+    return dict in cls.__mro__ and hasattr(cls, "__required_keys__") and hasattr(cls, "__total__")
 
 
 def _is_record(cls: Any) -> bool:

@@ -122,6 +122,7 @@ class Later(Rule):
 
     def __init__(self) -> None:
         self.target: Rule | None = None
+        self.ready = False
 
     def fits(self, value: Any) -> bool:
         return self.target is None or self.target.fits(value)
@@ -177,7 +178,7 @@ class Complex(Convertible):
 
     def convert(self, value: Any, strict: bool) -> Any:
         bare = value if strict else _unboxed(value)
-        if isinstance(bare, int | float | complex) and not isinstance(bare, bool):
+        if not strict and isinstance(bare, int | float | complex) and not isinstance(bare, bool):
             return complex(bare)
         raise unlike(self.name, value)
 

@@ -11,7 +11,7 @@ from .coercion import Mismatch, Problem, Rule, is_text, unlike
 
 __all__ = ["FixedTuple", "Items", "Mapped"]
 
-_REBUILT: Final = (list, tuple, set, frozenset)
+_REBUILT: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 
 
 class Items(Rule):
@@ -47,8 +47,7 @@ class Items(Rule):
     def _rebuilt(self, like: Any, items: list[Any]) -> Any:
         if isinstance(like, deque):
             return deque(items, cast("deque[Any]", like).maxlen)
-        kind = cast("Any", type(like))
-        make = kind if kind in _REBUILT else self._default
+        make = next((known for known in _REBUILT if type(like) is known), self._default)
         try:
             return items if make is list else make(items)
         except TypeError as error:
