@@ -215,7 +215,7 @@ class Compiler:
         else:
             bases = typing.get_args(base) if typing.get_origin(base) in (Union, types.UnionType) else (base,)
         classes = tuple(typing.get_origin(one) or one for one in bases)
-        if all(isinstance(one, type) and _is_askable(one, issubclass, int) for one in classes):
+        if all(isinstance(one, type) and one is not Any and _is_askable(one, issubclass, int) for one in classes):
             return Kind(classes)
         return Instance(type)
 

@@ -370,6 +370,8 @@ def _converted(value: Any, target: Any, strict: bool, hook: Hook) -> Any:
         return msgspec.convert(value, target, strict=strict, dec_hook=lambda cls, given: hook(cls, given, strict))
     except msgspec.ValidationError as error:
         raise Mismatch(_told(str(error), value)) from None
+    except UnicodeEncodeError:  # half of a surrogate pair, which msgspec meets before it can tell where
+        raise Mismatch(Problem("", "expected text that UTF-8 can encode", value)) from None
 
 
 def _told(message: str, value: Any) -> Problem:

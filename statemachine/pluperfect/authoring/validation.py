@@ -69,14 +69,16 @@ class Validator:
         if plan.idle:
             return args, kwargs
         slips: list[tuple[int | str, Rule]] = []
-        for place, (value, rule) in enumerate(zip(args, plan.rules, strict=False)):
-            if rule is not None and type(value) not in rule.exact and not rule.fits(value):
+        count = len(args)
+        for place, rule in plan.placed:
+            if place >= count:
+                break
+            value = args[place]
+            if type(value) not in rule.exact and not rule.fits(value):
                 slips.append((place, rule))
-        star = plan.star
-        if star is not None:
-            for place in range(len(plan.rules), len(args)):
-                if not star.fits(args[place]):
-                    slips.append((place, star))
+        if plan.star is not None:
+            star = plan.star
+            slips += [(place, star) for place in range(plan.width, count) if not star.fits(args[place])]
         if kwargs:
             named, stars = plan.named, plan.stars
             for key, value in kwargs.items():
@@ -130,10 +132,12 @@ class Validator:
                 plan.stars = rule
             else:
                 if parameter.kind is not parameter.KEYWORD_ONLY:
-                    plan.rules.append(rule)
+                    if rule is not None:
+                        plan.placed.append((plan.width, rule))
+                    plan.width += 1
                 if parameter.kind is not parameter.POSITIONAL_ONLY:
                     plan.named[parameter.name] = rule
-        plan.idle = not any((*plan.rules, plan.star, plan.stars, *plan.named.values()))
+        plan.idle = not any((*plan.placed, plan.star, plan.stars, *plan.named.values()))
         self._plan = plan
         if unheeded:
             warnings.warn(
@@ -206,10 +210,11 @@ class Validator:
 class _Plan:
     """The rules of one signature, by the way in which an argument arrives."""
 
-    __slots__ = ("idle", "named", "rules", "star", "stars")
+    __slots__ = ("idle", "named", "placed", "star", "stars", "width")
 
     def __init__(self) -> None:
-        self.rules: list[Rule | None] = []
+        self.placed: list[tuple[int, Rule]] = []
+        self.width = 0
         self.named: dict[str, Rule | None] = {}
         self.star: Rule | None = None
         self.stars: Rule | None = None
