@@ -132,7 +132,7 @@ class Compiler:
     def fields(self, shape: Any) -> dict[str, Any]:
         """The annotations of a TypedDict, by key; none where they cannot be evaluated."""
         try:
-            return typing.get_type_hints(typing.get_origin(shape) or shape)
+            return typing.get_type_hints(typing.get_origin(shape) or shape, include_extras=True)
         except Exception:
             return {}
 
@@ -358,6 +358,8 @@ def _target(annotation: Any) -> Any:
         return annotation if annotation.__bound__ is None else annotation.__bound__
     if _is_alias(annotation):
         return annotation.__value__
+    if typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
+        return typing.get_args(annotation)[0]
     if _is_alias(typing.get_origin(annotation)):
         return typing.get_origin(annotation).__value__[typing.get_args(annotation)]
     return annotation
