@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import sys
 import types
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 import pluperfect
 from pluperfect import Completed, Proposal, Verdict, flow, hookimpl, task
-from pluperfect.errors import PluginError, RuleError, UnknownStore, UnpackableValue
+from pluperfect.authoring.validation import Validator
+from pluperfect.errors import ParameterTypeError, PluginError, RuleError, UnknownStore, UnpackableValue
 from pluperfect.hooks import HOOKS, CacheKey, Definition, Option, Specs, Unpacked
 from pluperfect.manager import Hooks
 from pluperfect.marks import BUILTIN
@@ -93,6 +95,17 @@ def test_the_examples_do_what_their_sections_say():
     assert set(examples["during"].took) >= {"whole", "report", "train"}
     assert [kind for name, kind in examples["recorded"].ended if name.startswith("train")] == ["Completed"]
     assert "count" in _commands(examples["commands"])
+
+    money = examples["coerce_parameter"]
+    hooks = Hooks([money], entry_points=False)
+    pay = Validator(
+        work.fn,
+        inspect.Signature([inspect.Parameter("value", inspect.Parameter.KEYWORD_ONLY, annotation=money.Money)]),
+        converters=hooks.converter,
+    )
+    assert pay((), {"value": "2.50 EUR"})[1]["value"].cents == 250
+    with pytest.raises(ParameterTypeError, match="value: expected an amount like '2.50 EUR', given int 5"):
+        pay((), {"value": 5})
 
     sealed = Hooks([example_of("unpack")], entry_points=False)
     assert sealed.unpack(sealed.pack([1])) == [1]
@@ -285,6 +298,29 @@ def test_hook_unpack():
         hooks.unpack(Packed(99, b""))
     with pytest.raises(UnpackableValue, match="'results' switched off"):
         Hooks(entry_points=False, disabled=["results"]).pack(1)
+
+
+def test_hook_coerce_parameter():
+    class Doubles:
+        @hookimpl
+        def coerce_parameter(self, annotation):
+            return (lambda value: value * 2) if annotation is int else None
+
+    class Errs:
+        @hookimpl
+        def coerce_parameter(self, annotation):
+            return 5 if annotation is str else None
+
+    hooks = Hooks([Doubles(), Errs()], entry_points=False)
+
+    def fn(a: int, b: list[int], c: bytes): ...
+
+    validator = Validator(fn, inspect.signature(fn), converters=hooks.converter)
+    assert validator((1, [2, 3], b""), {}) == ((2, [4, 6], b""), {})
+    assert hooks.converter(bytes) is None
+    with pytest.raises(PluginError, match="must return a callable that takes a value, or None"):
+        hooks.converter(str)
+    assert Hooks(entry_points=False).converter(int) is None
 
 
 def test_hook_commands():

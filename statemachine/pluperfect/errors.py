@@ -21,6 +21,7 @@ __all__ = [
     "MissingResult",
     "NotAStore",
     "ParameterBindError",
+    "ParameterTypeError",
     "PluginError",
     "PluperfectError",
     "Refused",
@@ -118,6 +119,10 @@ class MissingContextError(PluperfectError, RuntimeError):
 
 class ParameterBindError(PluperfectError, TypeError):
     """The arguments do not fit the signature of the function."""
+
+
+class ParameterTypeError(PluperfectError):
+    """Arguments do not fit the annotations of their parameters; the message names all that do not."""
 
 
 class ReservedArgumentError(PluperfectError, TypeError):

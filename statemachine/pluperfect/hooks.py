@@ -378,6 +378,16 @@ class Specs:
     def unpack(self, packed: Packed) -> Unpacked | None:
         """Decode what some ``pack`` has encoded; None: not mine."""
 
+    @hookspec(firstresult=True)
+    def coerce_parameter(self, annotation: Any) -> Callable[[Any], Any] | None:
+        """
+        Say how values of parameters with this annotation are checked and converted, or None: not mine.
+
+        The converter takes a value and returns the one to pass on, the very object where it fits; it raises TypeError
+        or ValueError where nothing fits. Asked once for each annotation, at any depth, when a function is first called
+        with validation. Pure.
+        """
+
     @hookspec
     def commands(self, cli: click.Group) -> None:
         """Add commands to the command line."""

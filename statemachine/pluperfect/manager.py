@@ -104,6 +104,7 @@ class Hooks:
         for kind in ("flow", "task"):
             self._collect(kind, impls["options"])
         self._pack, self._unpack, self._cache_key = self._first("pack"), self._first("unpack"), self._first("cache_key")
+        self._coerce = self._first("coerce_parameter")
 
     # --- registering
 
@@ -247,6 +248,20 @@ class Hooks:
         if not isinstance(found, Unpacked):
             raise PluginError(f"A plugin's unpack() returned {found!r}; it must return Unpacked(value) or None.")
         return found.value
+
+    def converter(self, annotation: Any) -> Callable[[Any], Any] | None:
+        """
+        How values of parameters with this annotation are converted, where a plugin has a say in it.
+
+        Raises:
+            PluginError: The answer cannot be called.
+        """
+        found = None if self._coerce is None else self._coerce(annotation)
+        if found is not None and not callable(found):
+            raise PluginError(
+                f"A plugin's coerce_parameter() returned {found!r}; it must return a callable that takes a value, or None."
+            )
+        return found
 
     def open_log(self, uri: str) -> Log:
         """
