@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ParameterTypeError
 
 if TYPE_CHECKING:
-    from .annotations import Converters
+    from .hints import Converters
     from .coercion import Problem, Rule
 
 __all__ = ["Validator"]
@@ -89,7 +89,7 @@ class Validator:
 
     def schema(self) -> dict[str, dict[str, Any]]:
         """The JSON schema of each parameter, by name; empty where neither msgspec nor pydantic can tell."""
-        from .annotations import schema_of
+        from .hints import schema_of
 
         schemas: dict[str, dict[str, Any]] = {}
         for parameter, annotation in self._evaluated():
@@ -104,7 +104,7 @@ class Validator:
         return schemas
 
     def _evaluated(self) -> Iterator[tuple[inspect.Parameter, Any]]:
-        from .annotations import evaluated, names_of
+        from .hints import evaluated, names_of
 
         names = names_of(self._fn)
         for parameter in self._signature.parameters.values():
@@ -112,7 +112,7 @@ class Validator:
             yield parameter, evaluated(annotation, names) if isinstance(annotation, str) else annotation
 
     def _compile(self) -> _Plan:
-        from .annotations import Compiler, names_of
+        from .hints import Compiler, names_of
 
         compiler = Compiler(names_of(self._fn), self._converters)
         plan = _Plan()
