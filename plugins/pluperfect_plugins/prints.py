@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import logging
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,17 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+from pluperfect.ambient import current_body
+from pluperfect.consoles import run_logger
 from pluperfect.hooks import Definition, Option, hookimpl
+from pluperfect.settings import get_current_settings
 from pluperfect.transitions import Run
 
 __all__ = ["during", "options"]
 
-_voice: Final[ContextVar[tuple[logging.Logger, dict[str, str]] | None]] = ContextVar("pluperfect_prints", default=None)
+_heard: Final[ContextVar[bool | None]] = ContextVar("pluperfect_prints", default=None)
+"""Whether prints of this context go to the run's log; None where nobody has said."""
+
 _lock: Final = threading.Lock()
 _users = 0
 _plain_print = builtins.print
@@ -31,34 +35,31 @@ def _flag(value: Any) -> bool | None:
 @hookimpl
 def options(kind: str) -> Sequence[Option]:
     """``log_prints``; what a flow sets holds in everything that it calls, unless that says otherwise."""
-    return [Option("log_prints", None, "whether prints go to the log of the run", _flag, wakes=True)]
+    return [Option("log_prints", None, "whether prints go to the log of the run", _flag)]
 
 
 @hookimpl
 def during(run: Run, definition: Definition) -> AbstractContextManager[Any] | None:
-    """Let prints of this context speak through the run's logger, or through none."""
+    """Let prints of this context speak through the logger of the run at hand, or through none."""
     wanted = definition.options["log_prints"]
-    return None if wanted is None else _speaking(run, wanted=wanted)
+    if wanted is None and run.birth.parent is None:  # below, what holds for the caller holds
+        wanted = get_current_settings().logging_log_prints or None
+    return None if wanted is None else _listening(wanted=wanted)
 
 
 @contextmanager
-def _speaking(run: Run, *, wanted: bool) -> Iterator[None]:
+def _listening(*, wanted: bool) -> Iterator[None]:
     global _users, _plain_print
-    spec = run.birth
-    logger = logging.getLogger(f"pluperfect.{spec.kind}_runs")
-    extra = {"run_id": run.id.hex(), "run_name": spec.run_name}
-    token = _voice.set((logger, extra) if wanted else None)
+    token = _heard.set(wanted)
     with _lock:
         _users += 1
         if builtins.print is not _print:  # also where somebody has put in a print of their own since
             _plain_print = builtins.print
             builtins.print = _print
-    if wanted:
-        _give_a_console(logger)
     try:
         yield
     finally:
-        _voice.reset(token)
+        _heard.reset(token)
         with _lock:
             _users -= 1
             if _users == 0 and builtins.print is _print:
@@ -67,46 +68,13 @@ def _speaking(run: Run, *, wanted: bool) -> Iterator[None]:
 
 def _print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
     """Python's print, but for contexts in which a run listens."""
-    voice = _voice.get()
-    if voice is None or not (file is None or file is sys.stdout):
+    body = current_body.get()
+    if not _heard.get() or body is None or not (file is None or file is sys.stdout):
         _plain_print(*values, sep=sep, end=end, file=file, flush=flush)
         return
     text = (" " if sep is None else sep).join(map(str, values))
-    token = _voice.set(None)  # a handler that prints must not be heard again
+    token = _heard.set(False)  # a handler that prints must not be heard again
     try:
-        voice[0].info("%s", text, extra=voice[1])
+        run_logger(body.run).info("%s", text)
     finally:
-        _voice.reset(token)
-
-
-class _Line(logging.Formatter):
-    """``HH:MM:SS.mmm | LEVEL   | Flow run 'x' - message``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        kind = "Flow" if record.name.endswith("flow_runs") else "Task"
-        when = self.formatTime(record, "%H:%M:%S")
-        source = f"{kind} run {getattr(record, 'run_name', '')!r}"
-        return f"{when}.{int(record.msecs):03} | {record.levelname:<7} | {source} - {record.getMessage()}"
-
-
-class _Console(logging.Handler):
-    """Standard error, as it is when a line is written; silent once the host has handlers of its own."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not _has_handlers():
-            sys.stderr.write(f"{self.format(record)}\n")
-
-
-def _has_handlers() -> bool:
-    return bool(logging.getLogger().handlers or logging.getLogger("pluperfect").handlers)
-
-
-def _give_a_console(logger: logging.Logger) -> None:
-    """Where the host has configured no logging, a print must still be seen."""
-    if logger.hasHandlers():
-        return
-    console = _Console()
-    console.setFormatter(_Line())
-    logger.addHandler(console)
-    if logger.getEffectiveLevel() == logging.WARNING and logging.getLogger("pluperfect").level == logging.NOTSET:
-        logger.setLevel(logging.INFO)  # nobody has chosen a level
+        _heard.reset(token)

@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .authoring.annotations import allow_failure, opaque, quote, unmapped
     from .authoring.context import tags
     from .authoring.flows import Flow, flow
-    from .authoring.futures import unmapped, wait
+    from .authoring.futures import as_completed, wait
     from .authoring.logs import open
     from .authoring.signals import LOOP
     from .authoring.tasks import Task, task
+    from .logging.loggers import get_run_logger
     from .marks import hookimpl
     from .rules import Proposal, Verdict
     from .states import Cached, Completed, Failed, Looped, Pending, Retrying, Running, State, TimedOut
@@ -38,9 +40,14 @@ __all__ = [
     "Task",
     "TimedOut",
     "Verdict",
+    "allow_failure",
+    "as_completed",
     "flow",
+    "get_run_logger",
     "hookimpl",
+    "opaque",
     "open",
+    "quote",
     "tags",
     "task",
     "unmapped",
@@ -53,8 +60,10 @@ _HOMES = {
     "flow": ".authoring.flows",
     "Task": ".authoring.tasks",
     "task": ".authoring.tasks",
-    "unmapped": ".authoring.futures",
+    "as_completed": ".authoring.futures",
     "wait": ".authoring.futures",
+    "get_run_logger": ".logging.loggers",
+    **dict.fromkeys(("allow_failure", "opaque", "quote", "unmapped"), ".authoring.annotations"),
     "tags": ".authoring.context",
     "open": ".authoring.logs",
     "hookimpl": ".marks",
@@ -67,8 +76,8 @@ _HOMES = {
 
 
 _ROOMS = frozenset(
-    "cache_policies errors exceptions flows futures histories hooks rules runtime settings states task_runners tasks testing"
-    " transitions".split()
+    "assets cache_policies classic client context errors exceptions flows futures histories hooks logging results rules"
+    " runtime serializers settings states task_runners tasks testing transitions utilities".split()
 )
 """The modules that are loaded when they are first used as attributes."""
 

@@ -59,16 +59,17 @@ Effect = Propose | Ask | Resolve | Durable | Call | Sleep
 Course = Generator[Effect, Any, Run]
 
 
-def course(run: Run, *, intent: bool) -> Course:
+def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
     """
     Lead one run from where its log left it to its end, or to where a rule stops it.
 
     Args:
         run: The run so far, born. Running here means that its process died: it is in doubt.
         intent: Whether the body may begin only when its Running is durable (level ``effect``).
+        unpause: Whether a run that is paused goes on.
 
     Returns:
-        The run where it came to rest: final, or refused (then ``run.ruling`` says by whom).
+        The run where it came to rest: final, paused, or refused (then ``run.ruling`` says by whom).
     """
     if run.ruling is not None and run.ruling.until is not None:
         yield Sleep(run.ruling.until)
@@ -86,7 +87,11 @@ def course(run: Run, *, intent: bool) -> Course:
                 # The body has ended and cannot be put back: what a rule refuses here is the outcome.
                 run = yield from propose(Failed(cause="refused", message=_refusal(run)))
         elif isinstance(state, Retrying):
-            yield Sleep(state.due)
+            if state.cause == "paused" and not unpause:
+                return run
+            unpause = False
+            if state.cause != "paused":
+                yield Sleep(state.due)
             run = yield from propose(Running(attempt=run.attempt + 1, loop_count=run.loop_count))
         elif isinstance(state, Looped):
             run = yield from propose(Running(loop_count=run.loop_count))

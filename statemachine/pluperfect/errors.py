@@ -8,13 +8,16 @@ never wrapped: they arrive as they were raised.
 from __future__ import annotations
 
 __all__ = [
+    "CancelledRun",
     "ConfigurationError",
     "Conflict",
+    "CrashedRun",
     "Divergence",
     "FailedRun",
     "Fenced",
     "IllegalTransition",
     "InDoubt",
+    "InvalidNameError",
     "MappingLengthMismatch",
     "MappingMissingIterable",
     "MissingContextError",
@@ -22,24 +25,29 @@ __all__ = [
     "NotAStore",
     "ParameterBindError",
     "ParameterTypeError",
+    "PausedRun",
     "PluginError",
     "PluperfectError",
     "Refused",
     "ReservedArgumentError",
     "RuleError",
     "RunTimeout",
+    "RunnerUnavailable",
+    "SerializationError",
     "StoreClosed",
     "StoreDamaged",
     "StoreError",
     "StoreForked",
     "StoreFull",
     "StoreUnwritable",
+    "TerminationSignal",
     "UnfinishedRun",
     "UnknownRun",
     "UnknownStore",
     "UnpackableValue",
     "UpstreamFailed",
     "UpstreamTaskError",
+    "WorkerDied",
 ]
 
 
@@ -109,8 +117,41 @@ class Divergence(PluperfectError):
     """A recorded call was found at its place with other inputs; the message shows both calls."""
 
 
+class InvalidNameError(PluperfectError, ValueError):
+    """A flow or task has a name that is empty or holds one of ``/ % & > <``."""
+
+
 class ConfigurationError(PluperfectError, ValueError):
-    """A setting is unknown or has a value that is not allowed; the message names it, its source and what is allowed."""
+    """A setting has a value that it cannot have; the message says where it was set and what it may be."""
+
+
+class SerializationError(PluperfectError):
+    """A value cannot be written, or bytes cannot be read, by the serializer that was asked for."""
+
+
+class TerminationSignal(PluperfectError):
+    """
+    The process was asked to end.
+
+    Attributes:
+        signal: The number of the signal.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"signal {signal}")
+        self.signal = signal
+
+
+class RunnerUnavailable(PluperfectError, ImportError):
+    """A task runner needs a package that is not installed; the message has the command that installs it."""
+
+
+class WorkerDied(PluperfectError):
+    """The worker that made a call died in the middle of it; that is one attempt, and this its cause."""
+
+
+class ParameterTypeError(PluperfectError):
+    """Parameters of a flow do not fit their annotations; the message lists all of them."""
 
 
 class MissingContextError(PluperfectError, RuntimeError):
@@ -119,10 +160,6 @@ class MissingContextError(PluperfectError, RuntimeError):
 
 class ParameterBindError(PluperfectError, TypeError):
     """The arguments do not fit the signature of the function."""
-
-
-class ParameterTypeError(PluperfectError):
-    """Arguments do not fit the annotations of their parameters; the message names all that do not."""
 
 
 class ReservedArgumentError(PluperfectError, TypeError):
@@ -159,8 +196,20 @@ class UnpackableValue(PluperfectError, ValueError):
     """A value cannot be encoded; the message names the path inside the value."""
 
 
+class PausedRun(PluperfectError):
+    """The run is paused: it goes on when somebody resumes it."""
+
+
 class FailedRun(PluperfectError):
     """A run failed without an exception of its own, or with one that could not be recorded as an object."""
+
+
+class CrashedRun(PluperfectError):
+    """A run was ended by something that is no ``Exception``: an interrupt, an exit."""
+
+
+class CancelledRun(PluperfectError):
+    """A run was ended before its turn."""
 
 
 class UpstreamTaskError(PluperfectError):

@@ -55,6 +55,7 @@ class Option(Struct, frozen=True):
         doc: One line for people.
         check: Takes the given value and returns the value to keep; raises TypeError or ValueError.
         wakes: The plugin is asked only where one of its options with this mark is set.
+        setting: The name of the setting that gives the value where a decorator gives none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Option(Struct, frozen=True):
     doc: str = ""
     check: Callable[[Any], Any] | None = None
     wakes: bool = False
+    setting: str = ""
 
 
 class Definition:

@@ -21,81 +21,144 @@ Which may follow which stands in ``transitions.py``, nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Final, cast
+import sys
+from collections.abc import Callable, Generator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import msgspec
 from msgspec import Struct
-from msgspec.msgpack import Ext
 
-from .errors import FailedRun, InDoubt, MissingResult, Refused, RunTimeout, UnfinishedRun, UpstreamFailed
+from .errors import (
+    CancelledRun,
+    CrashedRun,
+    FailedRun,
+    InDoubt,
+    MissingResult,
+    PausedRun,
+    Refused,
+    RunTimeout,
+    UnfinishedRun,
+    UpstreamFailed,
+)
+from .values import (
+    ABSENT,
+    FOREIGN,
+    PICKLE,
+    PLAIN,
+    RESULT,
+    TYPED,
+    Error,
+    Input,
+    Packed,
+    Spec,
+    codec_of,
+    usable,
+)
+
+if TYPE_CHECKING:
+    from .labels import (
+        AwaitingConcurrencySlot,
+        AwaitingRetry,
+        Cancelled,
+        Cancelling,
+        Crashed,
+        InfrastructurePending,
+        Late,
+        Paused,
+        Scheduled,
+        StateGroup,
+        Submitting,
+        Suspended,
+        exception_to_crashed_state,
+        exception_to_failed_state,
+        get_state_exception,
+        is_state_iterable,
+        raise_state_exception,
+        return_value_to_state,
+    )
 
 __all__ = [
+    "ABSENT",
+    "FOREIGN",
     "KINDS",
+    "PICKLE",
+    "PLAIN",
+    "RESULT",
+    "TYPED",
+    "AwaitingConcurrencySlot",
+    "AwaitingRetry",
     "Cached",
+    "Cancelled",
+    "Cancelling",
     "Completed",
+    "Crashed",
     "Error",
     "Failed",
+    "InfrastructurePending",
     "Input",
+    "Late",
     "Looped",
     "Packed",
+    "Paused",
     "Pending",
     "Retrying",
     "Running",
+    "Scheduled",
     "Spec",
     "State",
+    "StateGroup",
+    "StateType",
     "StateUnion",
+    "Submitting",
+    "Suspended",
     "TimedOut",
     "codec_of",
+    "exception_to_crashed_state",
+    "exception_to_failed_state",
+    "get_state_exception",
+    "is_state_iterable",
+    "raise_state_exception",
+    "return_value_to_state",
+    "usable",
 ]
 
-# --- packed values --------------------------------------------------------------------------------------
-
-# A value in the log is a msgpack extension: its code names the codec, its bytes the value. States hold
-# either such a packed value or, before it is recorded, the live object.
-Packed = Ext
-
-PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in
-TYPED: Final = 2  # array [type reference, msgpack]: dataclasses, Structs, tuples, dates, ...
-PICKLE: Final = 3  # cloudpickle: reading it may run code
-ABSENT: Final = 4  # not recorded; the bytes are the reason, UTF-8
-RESULT: Final = 5  # array [run, seq]: the result that this run recorded there
-FOREIGN: Final = 6  # array [codec name, bytes]: packed by a plugin, which alone can unpack it
-
-_CODECS: Final = {
-    PLAIN: "msgpack",
-    TYPED: "typed",
-    PICKLE: "pickle",
-    ABSENT: "absent",
-    RESULT: "result",
-    FOREIGN: "foreign",
-}
-
-
-def codec_of(packed: Ext) -> str:
-    """The name of the codec that packed this value, as ``specs/records.md`` lists them."""
-    return _CODECS.get(packed.code, f"codec {packed.code}")
-
-
-def usable(packed: object) -> bool:
-    """Whether a result stands behind this, so that a cache or a resumed run may answer with it."""
-    return type(packed) is Ext and packed.code != ABSENT
-
-
-class Error(Struct, frozen=True, array_like=True):
-    """An exception as the log keeps it: always readable, and the object itself where it could be packed."""
-
-    type: str
-    """The qualified name of its class."""
-    message: str
-    """What ``str()`` of it gave."""
-    traceback: str = ""
-    """The formatted traceback, the user's frames only."""
-    data: Any = None
-    """The packed exception object."""
-
-
 # --- the states -----------------------------------------------------------------------------------------
+
+
+class Answer:
+    """A value that is there already, for those who await it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from ()
+        return self._value
+
+
+def asked_by_coroutine() -> bool:
+    """Whether the function that called this one was itself called in the body of a coroutine function."""
+    return bool(sys._getframe(2).f_code.co_flags & _COROUTINE)
+
+
+_COROUTINE: Final = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
+class StateType(StrEnum):
+    """Prefect's nine types, which ours are told as where old code asks for one."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
 
 
 class State(Struct, frozen=True, array_like=True, dict=True):
@@ -111,6 +174,25 @@ class State(Struct, frozen=True, array_like=True, dict=True):
     final: ClassVar[bool] = False
 
     message: str = ""
+
+    @property
+    def type(self) -> StateType:
+        """What Prefect would call it: derived from the kind and, for Failed and Retrying, the cause."""
+        return _TYPES[self.kind]
+
+    def is_scheduled(self) -> bool:
+        """Whether the run waits for a time."""
+        return (isinstance(self, Pending) and self.due is not None) or (
+            isinstance(self, Retrying) and not self.is_paused()
+        )
+
+    def is_paused(self) -> bool:
+        """Whether the run waits for somebody to resume it."""
+        return isinstance(self, Retrying) and self.cause == "paused"
+
+    def is_cancelling(self) -> bool:
+        """Never: a cancellation is a request, no state."""
+        return False
 
     def is_final(self) -> bool:
         """Whether nothing can follow."""
@@ -163,10 +245,19 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         Args:
             raise_on_failure: With False the exception is returned, not raised.
 
+        Called in the body of a coroutine function, it gives an awaitable, as Prefect's does: ``await state.result()``.
+
         Raises:
             UnfinishedRun: The state is not final.
             MissingResult: The run completed, but its result was not recorded.
         """
+        outcome = self._outcome()
+        if raise_on_failure and isinstance(outcome, BaseException) and self.is_failed():
+            raise outcome
+        return Answer(outcome) if asked_by_coroutine() else outcome
+
+    async def aresult(self, raise_on_failure: bool = True) -> Any:
+        """The same as `result`, for coroutines."""
         outcome = self._outcome()
         if raise_on_failure and isinstance(outcome, BaseException) and self.is_failed():
             raise outcome
@@ -189,7 +280,7 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         """The attached live object; None where there is none."""
         return self._attached.get("live")
 
-    def read_with(self, unpack: Callable[[Ext], Any]) -> None:
+    def read_with(self, unpack: Callable[[Packed], Any]) -> None:
         """Attach the function that decodes the recorded data on demand."""
         self._attached["unpack"] = unpack
 
@@ -203,9 +294,11 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         return self._attached.get("run")
 
     def __str__(self) -> str:
-        name = getattr(self, "name", self.kind)
-        kind = "" if name == self.kind else f", type={self.kind}"
-        return f"{name}({self.message!r}{kind})" if self.message else f"{name}({kind[2:]})"
+        name = str(getattr(self, "name", self.kind))
+        parts = [repr(self.message)] if self.message else []
+        if self.type.value != name.upper():
+            parts.append(f"type={self.type.value}")
+        return f"{name}({', '.join(parts)})"
 
 
 class _WithData(State, frozen=True, array_like=True, dict=True):
@@ -219,7 +312,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
         data = self.data if self.data is not None else self._attached.get("cited")
         if data is None:
             raise MissingResult("The run completed, but its result was not recorded (persist_result=False).")
-        if type(data) is not Ext:
+        if type(data) is not Packed:
             return data
         if data.code == ABSENT:
             raise MissingResult(f"The run completed, but its result was not recorded: {bytes(data.data).decode()}.")
@@ -236,6 +329,10 @@ class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
     due: float | None = None
     """Not before this time, UTC seconds since the epoch."""
     name: str = "Pending"
+
+    @property
+    def type(self) -> StateType:
+        return StateType.PENDING if self.due is None else StateType.SCHEDULED
 
 
 class Running(State, frozen=True, array_like=True, dict=True, tag=2):
@@ -268,6 +365,15 @@ class Retrying(State, frozen=True, array_like=True, dict=True, tag=3):
     error: Error | None = None
     name: str = "Retrying"
 
+    @property
+    def type(self) -> StateType:
+        return StateType.PAUSED if self.cause == "paused" else StateType.SCHEDULED
+
+    def _outcome(self) -> Any:
+        if self.cause == "paused":
+            raise PausedRun("The run is paused: it has no result until somebody resumes it and it ends.")
+        return super()._outcome()
+
 
 class Looped(State, frozen=True, array_like=True, dict=True, tag=4):
     """One iteration is done, the next has not begun."""
@@ -294,7 +400,7 @@ class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
     key: str = ""
     name: str = "Cached"
 
-    def cite(self, data: Ext | None) -> None:
+    def cite(self, data: Packed | None) -> None:
         """Attach the packed result of the source, where it is too large to stand here again."""
         self._attached["cited"] = data
 
@@ -308,6 +414,18 @@ class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
 
     name: str = "Completed"
 
+
+_TYPES: Final = {
+    "Pending": StateType.PENDING,
+    "Running": StateType.RUNNING,
+    "Looped": StateType.RUNNING,
+    "Cached": StateType.COMPLETED,
+    "Completed": StateType.COMPLETED,
+    "Failed": StateType.FAILED,
+    "TimedOut": StateType.FAILED,
+    "Retrying": StateType.SCHEDULED,
+}
+_BY_LABEL: Final = {"cancelled": StateType.CANCELLED, "crashed": StateType.CRASHED}
 
 _LABELS: Final = {"upstream": "NotReady", "crashed": "Crashed", "cancelled": "Cancelled"}
 
@@ -329,6 +447,10 @@ class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
     def __post_init__(self) -> None:
         if not self.name:
             msgspec.structs.force_setattr(self, "name", _LABELS.get(self.cause, "Failed"))
+
+    @property
+    def type(self) -> StateType:
+        return _BY_LABEL.get(self.cause, StateType.FAILED)
 
     def _outcome(self) -> Any:
         return _exception(self, self._attached)
@@ -361,6 +483,8 @@ _BY_CAUSE: Final[dict[str, Callable[[str], Exception]]] = {
     "in_doubt": InDoubt,
     "refused": Refused,
     "timeout": RunTimeout,
+    "crashed": CrashedRun,
+    "cancelled": CancelledRun,
 }
 
 
@@ -375,9 +499,15 @@ def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseExcept
         return cast("BaseException", live.result(raise_on_failure=False))
     if isinstance(live, str):
         return FailedRun(live)
+    if isinstance(live, list | tuple | set) and live:
+        failed = [one for one in cast("list[Any]", live) if isinstance(one, State) and one.is_failed()]
+        if failed:
+            return _exception(cast("Failed", failed[0]), failed[0]._attached)
+    if live is not None and type(live) is not Packed:
+        raise TypeError(f"The data of a failed state is an exception, a message, or states, not {type(live).__name__}.")
     error = state.error
     cause = "timeout" if isinstance(state, TimedOut) else state.cause
-    if error is not None and type(error.data) is Ext and "unpack" in attached and error.data.code != ABSENT:
+    if error is not None and type(error.data) is Packed and "unpack" in attached and error.data.code != ABSENT:
         try:
             unpacked = attached["unpack"](error.data)
         except Exception:  # an exception class that does not survive pickling, or is gone: the text remains
@@ -388,50 +518,10 @@ def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseExcept
     return _BY_CAUSE.get(cause, FailedRun)(text)
 
 
-# --- birth ----------------------------------------------------------------------------------------------
+def __getattr__(name: str) -> Any:
+    # Prefect's other names for states stand beside the eight, in a room of their own that is built on this one.
+    if name in __all__:
+        from . import labels
 
-
-class Input(Struct, frozen=True, array_like=True):
-    """One argument of a call, as the log keeps it."""
-
-    name: str
-    digest: bytes | None = None
-    """SHA-256 of the value's canonical form, first 16 bytes; None where it cannot be hashed."""
-    value: Any = None
-    """The packed value, or a reference to the run that computed it; None where it is too large."""
-
-
-class Spec(Struct, frozen=True, array_like=True):
-    """
-    What a run is born with: who asked for what, under which definition.
-
-    New fields go at the end, with defaults: older readers skip them, older records lack them.
-    """
-
-    kind: str
-    """``"flow"`` or ``"task"``."""
-    name: str
-    """The name of the flow or task."""
-    key: str
-    """The call key: what tells this definition from others."""
-    run_name: str
-    root: bytes
-    """The id of the run at the top of the tree; the run's own for a root."""
-    parent: bytes | None = None
-    index: int = 0
-    """The occurrence of the call within its parent, from 0."""
-    map_index: int | None = None
-    generation: int = 0
-    inputs: tuple[Input, ...] = ()
-    code: bytes = b""
-    """A digest of the function's code."""
-    version: str | None = None
-    tags: tuple[str, ...] = ()
-    options: dict[str, Any] = {}
-    """The options that were set to other than their default, as far as they are plain values."""
-    durability: str = "effect"
-    entry: str = ""
-    """Where the function can be imported from: ``module:qualname`` and, for a script, its file."""
-    upstream: tuple[bytes, ...] = ()
-    """The runs that this call waited for."""
-    idempotency_key: str | None = None
+        return getattr(labels, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ from functools import reduce
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .states import (
     Cached,
@@ -82,6 +83,7 @@ class Facts(Struct, frozen=True, array_like=True):
         hit: The run and sequence number whose result answers this call; None after a miss.
         expires: When a result stored under the key stops answering, UTC seconds since the epoch; None: never.
         answers: What callables of the user answered, by option: ``retry_condition_fn``, ``on_interrupt``.
+        run_name: The run's own name, where it could be made only from the results of other runs.
     """
 
     key: str | None = None
@@ -90,6 +92,7 @@ class Facts(Struct, frozen=True, array_like=True):
     hit: tuple[bytes, int] | None = None
     expires: float | None = None
     answers: dict[str, Any] | None = None
+    run_name: str | None = None
 
 
 NO_FACTS: Final = Facts()
@@ -229,7 +232,9 @@ def apply(run: Run, entry: Entry) -> Run:
         return _with(run, entry, run.state, epoch=epoch, born=run.born or entry.at, ruling=entry)
     state = entry.to
     if type(state) is Running:
-        return _with(run, entry, state, epoch=epoch, attempt=state.attempt, loop_count=state.loop_count)
+        named = entry.facts.run_name
+        spec = _KEEP if named is None or run.spec is None else replace(run.spec, run_name=named)
+        return _with(run, entry, state, epoch=epoch, spec=spec, attempt=state.attempt, loop_count=state.loop_count)
     if type(state) is Pending:
         return _with(run, entry, state, epoch=epoch, spec=state.spec, born=entry.at)
     if type(state) is Retrying:

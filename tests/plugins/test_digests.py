@@ -140,7 +140,7 @@ GOLDEN = [
     (functools.partial(len, [1]), "599fd11352b767d4e5e4033a6d847814"),
     (pathlib.Path, "88ecbb428f4382a7a214f54eb74337a6"),
     (http.HTTPStatus.OK, "6f2321264c90884b19ff6689d1e0cbc1"),
-    (Error("a", "b"), "5e5862ccaf841d6b2d20193417b23aae"),
+    (Error("a", "b"), "335033131f0c292bfe3f38c35fae99c2"),
 ]
 
 

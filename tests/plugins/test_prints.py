@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import contextvars
 import io
 import logging
 import sys
 import threading
+import types
 
 import pytest
 
+from pluperfect.ambient import current_body
 from pluperfect.hooks import Definition
 from pluperfect.states import Running, Spec
 from pluperfect.transitions import Run
@@ -23,7 +26,19 @@ CHECK = prints.options("task")[0].check
 def listening(wanted, kind="flow", name="f-0"):
     spec = Spec(kind, "f", "f", name, bytes(16))
     run = Run(b"r" * 16, 2, Running(), spec)
-    return prints.during(run, Definition(kind, "f", fn=PLAIN, options={"log_prints": wanted}))
+    manager = prints.during(run, Definition(kind, "f", fn=PLAIN, options={"log_prints": wanted}))
+    return None if manager is None else called(run, manager)
+
+
+@contextlib.contextmanager
+def called(run, manager):
+    """As the engine does it: the run is the body at hand."""
+    token = current_body.set(types.SimpleNamespace(run=run))
+    try:
+        with manager:
+            yield
+    finally:
+        current_body.reset(token)
 
 
 @pytest.fixture

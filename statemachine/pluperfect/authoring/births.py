@@ -4,44 +4,58 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from ..course import Propose
-from ..errors import Divergence, PluperfectError, Refused
+from ..errors import Divergence, ParameterTypeError, PluperfectError, Refused
 from ..rules import Proposal
 from ..states import Completed, Failed, Input, Pending, Spec, usable
 from ..transitions import Run
 from . import outcomes
+from .announce import announce_birth
+from .arguments import each_run, holds_runs
 from .clock import new_run_id
 from .context import current_frame, current_tags
 from .frames import Frame, Session
-from .futures import Future, each_future, holds_futures
+from .futures import Future
 from .inputs import inputs_of
 from .names import child_id, keyed_id, slug
+from .naming import name_run
 
 if TYPE_CHECKING:
     from .definitions import Authored
 
-__all__ = ["born", "refusal"]
+__all__ = ["Request", "born", "refusal"]
 
 
-def born(
-    authored: Authored,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    place: tuple[int, int] | None = None,
-    map_index: int | None = None,
-    root_id: bytes | None = None,
-) -> Frame:
+class Request(Struct, frozen=True):
     """
-    The run of a call: found in the log, where the same call in the same place was recorded, else born.
+    One call as it was made.
 
-    Args:
+    Attributes:
         authored: The flow or task.
         args: The call's positional arguments.
         kwargs: The call's keyword arguments.
+        wait_for: Runs to wait for before the body is called, whose results it does not take.
         place: The occurrence and name number of a mapped call, which all calls of one map share.
         map_index: Its place in the map.
         root_id: Go on with this root run.
+        unpause: With ``root_id``: the paused runs under it go on too.
+    """
+
+    authored: Authored
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    wait_for: Any = ()
+    place: tuple[int, int] | None = None
+    map_index: int | None = None
+    root_id: bytes | None = None
+    unpause: bool = False
+
+
+def born(request: Request) -> Frame:
+    """
+    The run of a call: found in the log, where the same call in the same place was recorded, else born.
 
     Raises:
         ParameterBindError: The arguments do not fit the signature.
@@ -50,10 +64,13 @@ def born(
     """
     from .logs import nearest_log
 
+    authored, args, kwargs = request.authored, request.args, request.kwargs
     parent = current_frame.get()
-    log = nearest_log() if parent is None else parent.log
     if parent is not None:
         parent.checkpoint()
+        log = parent.log
+    else:
+        log = nearest_log()
     definition = log.define(authored)
     arguments = authored.binder(args, kwargs)
     level = definition.options["durability"] or ("effect" if parent is None else parent.level)
@@ -62,21 +79,42 @@ def born(
             f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={level!r} inherited from its"
             " caller. Give it durability='effect'."
         )
+    waits = request.wait_for or holds_runs(args) or holds_runs(kwargs)
+    bad: ParameterTypeError | None = None
+    if not waits:
+        try:
+            args, kwargs = log.validated(authored, args, kwargs)
+        except ParameterTypeError as error:
+            bad = error
+        else:
+            if args is not request.args or kwargs is not request.kwargs:
+                arguments = authored.binder(args, kwargs)
     inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow")
     key = definition.options.get("idempotency_key") if parent is None else None
     if parent is None:
-        run_id = root_id or (keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now()))
+        run_id = request.root_id or (
+            keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
+        )  # fmt: skip
         index = number = 0
-        known = root_id is not None or key is not None
+        known = request.root_id is not None or key is not None
     else:
-        index, number = place or parent.place(authored.key, authored.name)
-        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, map_index, parent.salt, 0)
+        index, number = request.place or parent.place(authored.key, authored.name)
+        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
         known = not parent.fresh
 
     def frame(session: Session, run: Run, *, fresh: bool) -> Frame:
         return Frame(
-            session, definition, run, parent=parent, args=args, kwargs=kwargs, arguments=arguments, fresh=fresh
-        )  # fmt: skip
+            session,
+            definition,
+            run,
+            parent=parent,
+            args=args,
+            kwargs=kwargs,
+            arguments=arguments,
+            fresh=fresh,
+            wait_for=request.wait_for,
+            waits=bool(waits),
+        )
 
     redo = 0
     while known:
@@ -87,22 +125,23 @@ def born(
             _compare(run, inputs, authored)
             head = log.log.head(run.id)
             assert head is not None
-            return frame(Session(log, run_id, head.epoch + 1), run, fresh=False)
+            return frame(Session(log, run_id, head.epoch + 1, unpause=request.unpause), run, fresh=False)
         if run.birth.inputs != inputs and _differs(run.birth, inputs):
             flow = parent.flow
             if flow is None or flow.definition.options["on_divergence"] != "rerun":
                 _compare(run, inputs, authored)
             redo += 1
-        elif run.final and isinstance(run.state, Completed) and not usable(run.state.data):
-            redo += 1  # it completed, but its result is not on record: the call is made again, beside it
+        elif run.final and (
+            authored.generates or (isinstance(run.state, Completed) and not usable(run.state.data))
+        ):  # fmt: skip
+            redo += 1  # it ended, but what it gave is not on record: the call is made again, beside it
         else:
             return frame(parent.session, run, fresh=False)
-        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, map_index, parent.salt, redo)
+        run_id = child_id(
+            parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, redo
+        )  # fmt: skip
 
     session = Session(log, run_id, 1) if parent is None else parent.session
-    upstream: tuple[bytes, ...] = ()
-    if holds_futures(args) or holds_futures(kwargs):
-        upstream = tuple(found.frame.run.id for found in each_future((args, kwargs)) if isinstance(found, Future))
     spec = Spec(
         authored.kind,
         authored.name,
@@ -111,24 +150,51 @@ def born(
         session.root,
         None if parent is None else parent.run.id,
         index,
-        map_index,
+        request.map_index,
         0 if parent is None else parent.salt,
         inputs,
         authored.code,
-        authored.version,
+        definition.version,
         tuple(sorted({*authored.tags, *current_tags.get()})),
         log.recorded_options(definition),
         level,
         authored.entry if authored.kind == "flow" else "",
-        upstream,
+        _upstream(request, session, waits=bool(waits)),
         key,
     )
     made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
-    obstacle = _name_run(authored, made)
+    obstacle = outcomes.failed(made, bad, "validation") if bad is not None else None
+    if obstacle is None and not waits:
+        name = name_run(made)
+        if isinstance(name, Failed):
+            obstacle = name
+        elif name is not None:
+            made.run = Run(run_id, spec=_renamed(spec, name))
     _be_born(made)
+    announce_birth(made)
     if obstacle is not None:
         made.propose(Propose(obstacle))
     return made
+
+
+def _renamed(spec: Spec, name: str) -> Spec:
+    from msgspec.structs import replace
+
+    return replace(spec, run_name=name)
+
+
+def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes, ...]:
+    """The runs that the arguments come from: futures, states, and values that are known to be a run's."""
+    found: dict[bytes, None] = {}
+    if waits:
+        for run, _ in each_run((request.args, request.kwargs, request.wait_for)):
+            source = run.frame.run.id if isinstance(run, Future) else run.of_run
+            if source is not None:
+                found[source] = None
+    for sources in (session.sources, session.log.items):
+        for source in sources.among((*request.args, *request.kwargs.values())):
+            found[source] = None
+    return tuple(found)
 
 
 def _be_born(frame: Frame) -> None:
@@ -146,28 +212,6 @@ def _be_born(frame: Frame) -> None:
             else:
                 frame.session.finish()
             raise refusal(frame)
-
-
-def _name_run(authored: Authored, frame: Frame) -> Failed | None:
-    """Evaluate the option that names the run; an error in it ends the run before it has begun."""
-    template = frame.definition.options[f"{authored.kind}_run_name"]
-    if template is None:
-        return None
-    token = current_frame.set(frame)
-    try:
-        if isinstance(template, str):
-            name = template.format(**frame.arguments)
-        else:
-            wants = "parameters" in getattr(getattr(template, "__code__", None), "co_varnames", ())
-            name = template(parameters=frame.arguments) if wants else template()
-        if not isinstance(name, str):
-            raise TypeError(f"{authored.kind}_run_name gave {name!r}; it must give a string.")
-    except Exception as error:
-        return outcomes.failed(frame, error)
-    finally:
-        current_frame.reset(token)
-    frame.rename(name)
-    return None
 
 
 def _differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:

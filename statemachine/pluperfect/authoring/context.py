@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from ..ambient import current_body
+
 if TYPE_CHECKING:
     from .frames import Frame
     from .logs import OpenLog
 
 __all__ = ["current_frame", "current_log", "current_tags", "tags"]
 
-current_frame: Final[ContextVar[Frame | None]] = ContextVar("pluperfect_frame", default=None)
+current_frame: Final[ContextVar[Frame | None]] = current_body
 """The run whose body is being called here."""
 
 current_log: Final[ContextVar[OpenLog | None]] = ContextVar("pluperfect_log", default=None)

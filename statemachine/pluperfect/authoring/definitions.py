@@ -8,16 +8,19 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from types import CodeType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self, cast
 from weakref import WeakKeyDictionary
 
 from ..digests import place_of
+from ..errors import InvalidNameError
 from ..hooks import Definition, Option
 from ..manager import builtin_options
+from ..settings import get_current_settings
+from .annotations import unmapped
 from .binding import Binder, reserved
 from .names import call_key
 
-__all__ = ["Authored"]
+__all__ = ["Authored", "Bound"]
 
 _FORBIDDEN: Final = frozenset("/%&><")
 LEVELS: Final = ("effect", "result", "lazy")
@@ -46,6 +49,20 @@ def _interrupt(value: Any) -> Any:
     if value in ("retry", "fail") or callable(value):
         return value
     raise ValueError(f"on_interrupt is 'retry', 'fail' or a callable, not {value!r}.")
+
+
+def _runner(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value or "threads"
+    from .runners import checked_runner
+
+    return checked_runner(value)
+
+
+def _validation(value: Any) -> Any:
+    if value is True or value is False or value == "strict":
+        return value
+    raise ValueError(f"parameters are validated (True), not validated (False), or 'strict', not {value!r}.")
 
 
 def _text(name: str) -> Callable[[Any], Any]:
@@ -84,7 +101,13 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
         for option in (
             *_COMMON,
             Option("flow_run_name", None, "a template over the parameters, or a callable", _template("flow_run_name")),
-            Option("task_runner", "threads", "where submitted calls run: a name, or a runner"),
+            Option("task_runner", "threads", "where submitted calls run: a name, a runner, or an executor", _runner),
+            Option(
+                "validate_parameters",
+                True,
+                "whether parameters are checked and converted: True, False, 'strict'",
+                _validation,
+            ),
             Option(
                 "on_divergence",
                 "refuse",
@@ -99,6 +122,10 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
         for option in (
             *_COMMON,
             Option("task_run_name", None, "a template over the parameters, or a callable", _template("task_run_name")),
+            Option(
+                "validate", False, "whether parameters are checked and converted: True, False, 'strict'", _validation
+            ),
+            Option("viz_return_value", None, "taken and kept, for drawings of flows"),
         )
     },
 }
@@ -111,13 +138,20 @@ class Authored:
     kind: ClassVar[str] = ""
 
     def __init__(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> None:
+        self.binds = "object"
+        if isinstance(fn, classmethod | staticmethod):
+            self.binds = "class" if isinstance(fn, classmethod) else "nothing"
+            fn = cast("Callable[..., Any]", fn.__func__)  # type: ignore[reportUnknownMemberType]
         if not callable(fn):
             raise TypeError(f"@{self.kind} decorates a function, not {fn!r}.")
+        if isinstance(fn, type):
+            raise TypeError(f"@{self.kind} decorates a function, not the class {fn.__qualname__}.")
         self.fn = fn
         self.given = self._checked(given)
         self.binder = Binder(fn)
         reserved(fn, self.binder)
-        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_async = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+        self.generates = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
         self.name: str = self.given.get("name") or self._default_name(fn)
         self.description: str | None = self.given.get("description") or inspect.getdoc(fn)
         self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
@@ -132,7 +166,7 @@ class Authored:
                 setattr(self, attribute, getattr(fn, attribute))
         self.__wrapped__ = fn
         mark: Any = getattr(inspect, "markcoroutinefunction", None)  # since Python 3.12
-        if self.is_async and mark is not None:
+        if self.is_async and not self.generates and mark is not None:
             mark(self)
 
     @staticmethod
@@ -156,7 +190,12 @@ class Authored:
                 checked[name] = value if option.check is None else option.check(value)
         name = checked.get("name")
         if name is not None and (not name or _FORBIDDEN.intersection(name)):
-            raise ValueError(f"The name {name!r} is empty or holds one of / % & > <. Choose another name.")
+            raise InvalidNameError(f"The name {name!r} is empty or holds one of / % & > <. Choose another name.")
+        for name, option in known.items():
+            if option.setting and name not in checked:
+                value = getattr(get_current_settings(), option.setting)
+                if value is not None and value != option.default:
+                    checked[name] = value if option.check is None else option.check(value)
         if checked.get("on_interrupt") == "fail" and checked.get("durability") in ("result", "lazy"):
             raise ValueError(
                 "on_interrupt='fail' (at most once) needs durability='effect': at the other levels a call may run again unmarked."
@@ -172,9 +211,13 @@ class Authored:
                 raise TypeError(f"A tag is a string, not {tag!r}.")
         return tuple(sorted(set(tags)))
 
-    def define(self, plugin_options: Mapping[str, Option]) -> Definition:
+    def define(self, plugin_options: Mapping[str, Option], *, lenient: bool = False) -> Definition:
         """
         The definition under the plugins of one log.
+
+        Args:
+            plugin_options: What the plugins declare.
+            lenient: Leave out the options that nobody declares.
 
         Raises:
             TypeError: An option was given that nobody declares.
@@ -184,7 +227,7 @@ class Authored:
         options = {name: option.default for name, option in known.items()}
         for name, value in self.given.items():
             option = known.get(name)
-            if option is None and name in builtin:
+            if option is None and (lenient or name in builtin):
                 continue  # its plugin is switched off: the option is without effect
             if option is None:
                 raise TypeError(
@@ -200,7 +243,7 @@ class Authored:
             key=self.key,
             options=options,
             tags=tuple(sorted(self.tags)),
-            version=self.version,
+            version=self.version if self.version is not None else self._default_version(),
             owner=self,
         )
 
@@ -224,12 +267,83 @@ class Authored:
                 return f"{os.path.abspath(file)}:{qualname}"  # noqa: PTH100 - pathlib is not loaded for this
         return f"{module}:{qualname}"
 
+    def _default_version(self) -> str | None:
+        """What stands for a version where none is given."""
+        return None
+
+    def __reduce__(self) -> Any:
+        """By reference where others can import it, so that a worker finds its own; else rebuilt from its function."""
+        module, qualname = getattr(self, "__module__", ""), getattr(self, "__qualname__", "")
+        if module and module != "__main__" and "<" not in qualname:
+            found: Any = sys.modules.get(module)
+            for part in qualname.split("."):
+                found = getattr(found, part, None)
+            if found is self or getattr(found, "__wrapped__", None) is self:
+                return qualname
+        return _rebuilt, (type(self), self.fn, self.binds, self.given)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def bound_to(self, obj: Any, owner: type | None) -> Any:
+        """As a method: a bound one, unless it is static or taken from its class."""
+        if self.binds == "nothing" or (obj is None and self.binds == "object"):
+            return self
+        return Bound(self, (owner or type(obj)) if self.binds == "class" else obj)
+
     def _with(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a copy: whatever is passed counts, also 0, None and the empty string."""
         return {**self.given, **options}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def _rebuilt(kind: type[Any], fn: Any, binds: str, given: dict[str, Any]) -> Any:
+    wrap: Any = {"class": classmethod, "nothing": staticmethod}.get(binds, lambda same: same)  # type: ignore[reportUnknownLambdaType]
+    return kind(wrap(fn), **given)
+
+
+class Bound:
+    """A flow or task taken from an object: its calls have that object as their first argument."""
+
+    __slots__ = ("__self__", "authored")
+
+    def __init__(self, authored: Any, obj: Any) -> None:
+        self.authored, self.__self__ = authored, obj
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.authored(self.__self__, *args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """As the task's own."""
+        return self.authored.submit(self.__self__, *args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """As the task's own; the object is the same for every call."""
+        return self.authored.map(unmapped(self.__self__), *args, **kwargs)
+
+    def with_options(self, **options: Any) -> Bound:
+        """A copy with other options, of the same object."""
+        return Bound(self.authored.with_options(**options), self.__self__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.authored, name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bound) and other.authored is self.authored and other.__self__ is self.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self.authored), id(self.__self__)))
+
+    def __reduce__(self) -> Any:
+        return Bound, (self.authored, self.__self__)
+
+    def __repr__(self) -> str:
+        return f"<bound {self.authored!r} of {self.__self__!r}>"
 
 
 def _code_digest(code: CodeType) -> bytes:

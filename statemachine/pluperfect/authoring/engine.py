@@ -1,37 +1,40 @@
 """
-Runs from birth to end: the two interpreters of a run's course, and the calls that begin them.
+Runs from birth to end: the interpreters of a run's course, and the calls that begin them.
 
-The sync and the async interpreter perform the same effects and decide nothing; they differ in how they
-wait. Whatever a run needs to know or record is the Frame's.
+An interpreter performs effects and decides nothing. There is one for code that blocks and one for code that
+awaits, and each also in the shape of a generator, for bodies that yield; all share `perform` and
+`perform_async`. Whatever a run needs to know or record is the Frame's.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from contextlib import ExitStack
-from contextvars import Token, copy_context
+import weakref
+from collections.abc import AsyncGenerator, Generator
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
-from ..errors import MissingContextError
+from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
-from ..states import State
+from ..states import Retrying
 from ..transitions import Run, Transition
-from . import outcomes
-from .births import born, refusal
+from .announce import announce_call, announce_submission
+from .births import Request, born, refusal
+from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
 from .context import current_frame
-from .deadlines import call_within
 from .frames import Frame
 from .futures import Future
 from .names import keyed_id
+from .signals import FlowStopped
 
 if TYPE_CHECKING:
     from .definitions import Authored
 
-__all__ = ["call", "call_async", "submit"]
+__all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
 
-# --- the two interpreters -------------------------------------------------------------------------------
+# --- the interpreters -------------------------------------------------------------------------------------
 
 
 def drive(steps: Course, frame: Frame) -> Run:
@@ -42,23 +45,7 @@ def drive(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        if isinstance(effect, Propose):
-            answer = frame.propose(effect)
-            for waiting in tell(frame, answer):
-                finish_awaitable(waiting)
-        elif isinstance(effect, Call):
-            answer = _call_body(frame)
-        elif isinstance(effect, Durable):
-            answer = None if frame.ticket is None else frame.ticket.wait()
-        elif isinstance(effect, Resolve):
-            for future in frame.waits_for():
-                future.wait()
-            answer = frame.resolve(frame.definition.owner.binder)
-        elif isinstance(effect, Ask):
-            answer = _ask(frame, effect)
-        else:
-            frame.send()
-            answer = frame.log.clock.sleep_until(effect.until)
+        answer = call_body(frame) if isinstance(effect, Call) else perform(effect, frame)
 
 
 async def drive_async(steps: Course, frame: Frame) -> Run:
@@ -69,25 +56,66 @@ async def drive_async(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        if isinstance(effect, Propose):
-            answer = frame.propose(effect)
-            if frame.untold and frame.ticket is not None and not frame.ticket.done:
-                await _committed(frame.ticket)
-            for waiting in tell(frame, answer):
-                await waiting
-        elif isinstance(effect, Call):
-            answer = await _await_body(frame)
-        elif isinstance(effect, Durable):
-            answer = None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
-        elif isinstance(effect, Resolve):
-            for future in frame.waits_for():
-                await _ended(future)
-            answer = frame.resolve(frame.definition.owner.binder)
-        elif isinstance(effect, Ask):
-            answer = await _ask_async(frame, effect)
+        answer = await (await_body(frame) if isinstance(effect, Call) else perform_async(effect, frame))
+
+
+def drive_generator(steps: Course, frame: Frame) -> Generator[Any, Any, Run]:
+    """Lead a run through its course, yielding what its body yields."""
+    answer: Any = None
+    while True:
+        try:
+            effect = steps.send(answer)
+        except StopIteration as end:
+            return end.value
+        if isinstance(effect, Call):
+            try:
+                yield from iterate_body(frame)
+            except GeneratorExit:  # it was closed, and has seen to its end
+                if frame.cut_off:
+                    raise
+            answer = frame.outcome
         else:
-            frame.send()
-            answer = await frame.log.clock.wait_until(effect.until)
+            answer = perform(effect, frame)
+
+
+def perform(effect: Any, frame: Frame) -> Any:
+    """Carry out any effect but a call of the body, blocking."""
+    if isinstance(effect, Propose):
+        answer = frame.propose(effect)
+        for waiting in tell(frame, answer):
+            finish_awaitable(waiting)
+        return answer
+    if isinstance(effect, Durable):
+        return None if frame.ticket is None else frame.ticket.wait()
+    if isinstance(effect, Resolve):
+        for future in frame.waits_for():
+            future.wait()
+        return frame.resolve()
+    if isinstance(effect, Ask):
+        return _ask(frame, effect)
+    frame.send()
+    return frame.log.clock.sleep_until(effect.until)
+
+
+async def perform_async(effect: Any, frame: Frame) -> Any:
+    """Carry out any effect but a call of the body, without blocking the event loop."""
+    if isinstance(effect, Propose):
+        answer = frame.propose(effect)
+        if frame.untold and frame.ticket is not None and not frame.ticket.done:
+            await _committed(frame.ticket)
+        for waiting in tell(frame, answer):
+            await waiting
+        return answer
+    if isinstance(effect, Durable):
+        return None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
+    if isinstance(effect, Resolve):
+        for future in frame.waits_for():
+            await await_end(future)
+        return frame.resolve()
+    if isinstance(effect, Ask):
+        return await _ask_async(frame, effect)
+    frame.send()
+    return await frame.log.clock.wait_until(effect.until)
 
 
 def tell(frame: Frame, answer: Any) -> list[Any]:
@@ -110,23 +138,6 @@ async def _guarded(waiting: Any, transition: Transition) -> None:
         await waiting
     except Exception:
         grumble("recorded", transition)
-
-
-def finish_awaitable(waiting: Any) -> Any:
-    """Await this to its end from code that is not async, whether or not a loop runs in this thread."""
-    import asyncio
-
-    async def whole() -> Any:
-        return await waiting
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(whole())
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:  # a sync task called inline by an async flow
-        return pool.submit(copy_context().run, asyncio.run, whole()).result()
 
 
 def _ask(frame: Frame, effect: Ask) -> Any:
@@ -164,93 +175,7 @@ async def _committed(ticket: Any) -> None:
     ticket.wait()
 
 
-async def _ended(future: Future[Any]) -> None:
-    """Await the end of a call, whatever it is."""
-    if not future.done():
-        try:
-            await future
-        except Exception:
-            if not future.done():
-                raise
-
-
-def _call_body(frame: Frame) -> State:
-    began = frame.begin_body()
-    authored = frame.definition.owner
-    token = current_frame.set(frame)
-    ended = False
-    try:
-        with ExitStack() as stack:
-            for manager in frame.attending.contexts(frame.run, frame.definition):
-                stack.enter_context(manager)
-            if frame.limit and authored.kind == "task":
-                value = call_within(frame.limit, lambda: authored.fn(*frame.args, **frame.kwargs), frame.abandoned)
-            else:
-                value = authored.fn(*frame.args, **frame.kwargs)
-            for future in _left_open(frame):
-                future.wait()
-            frame.checkpoint()
-        outcome = outcomes.returned(frame, value)
-        ended = True
-    except BaseException as error:
-        outcome = outcomes.raised(frame, error, time.monotonic() - began)
-        ended = True
-    finally:
-        frame.take_back(ended=ended)
-        for future in _left_open(frame):
-            future.wait()
-        _leave(frame, token, ended=ended)
-    return outcome
-
-
-async def _await_body(frame: Frame) -> State:
-    import asyncio
-
-    began = frame.begin_body()
-    authored = frame.definition.owner
-    token = current_frame.set(frame)
-    limiter = asyncio.timeout(frame.limit or None)
-    ended = False
-    try:
-        with ExitStack() as stack:
-            for manager in frame.attending.contexts(frame.run, frame.definition):
-                stack.enter_context(manager)
-            async with limiter:
-                value = await authored.fn(*frame.args, **frame.kwargs)
-            for future in _left_open(frame):
-                await _ended(future)
-            frame.checkpoint()
-        outcome = outcomes.returned(frame, value)
-        ended = True
-    except BaseException as error:
-        elapsed = time.monotonic() - began
-        passed = isinstance(error, TimeoutError) and limiter.expired()
-        outcome = outcomes.timed_out(frame, elapsed) if passed else outcomes.raised(frame, error, elapsed)
-        ended = True
-    finally:
-        frame.take_back(ended=ended)
-        for future in _left_open(frame):
-            await _ended(future)
-        _leave(frame, token, ended=ended)
-    return outcome
-
-
-def _leave(frame: Frame, token: Token[Frame | None], *, ended: bool) -> None:
-    """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
-    if ended:
-        frame.end_resting()
-    current_frame.reset(token)
-    runner, frame.runner = frame.runner, None
-    if runner is not None:
-        runner.close()
-
-
-def _left_open(frame: Frame) -> list[Future[Any]]:
-    with frame.lock:
-        return list(frame.open)
-
-
-# --- calls ----------------------------------------------------------------------------------------------
+# --- direct calls -----------------------------------------------------------------------------------------
 
 
 class under_way:  # noqa: N801 - reads as what it says
@@ -276,7 +201,7 @@ class under_way:  # noqa: N801 - reads as what it says
 def begin(frame: Frame) -> Course:
     """The course of a run that is born. A root that was found in the log waits for its new term first."""
     resumed = frame.parent is None and not frame.fresh
-    return course(frame.run, intent=frame.level == "effect" or resumed)
+    return course(frame.run, intent=frame.level == "effect" or resumed, unpause=frame.session.unpause)
 
 
 def conclude(frame: Frame, *, return_state: bool) -> Any:
@@ -289,103 +214,195 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     state = run.state
     assert state is not None
     if not state.final:
-        raise refusal(frame)
+        raise stopped(frame)
     state.read_with(frame.log.unpack)
     state.belongs_to(run.id)
     if return_state:
         live = state.live
-        if isinstance(live, BaseException) and not isinstance(live, Exception):
+        if isinstance(live, BaseException) and not isinstance(live, Exception) and state.is_crashed():
             raise live
         return state
-    return state.result()
+    value = state.result()
+    if parent is not None:
+        frame.session.sources.remember(value, run.id)
+    return value
 
 
-def call(
-    authored: Authored,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    return_state: bool,
-    root_id: bytes | None = None,
-) -> Any:
-    """Call a flow or task whose function is not async; with ``root_id``, go on with that root run."""
-    turn = _turn(authored, root_id)
-    if turn is not None:
-        turn.acquire()
-    try:
-        frame = born(authored, args, kwargs, root_id=root_id)
+def stopped(frame: Frame) -> Exception:
+    """Why a run came to rest before its end."""
+    state = frame.run.state
+    if frame.run.ruling is None and isinstance(state, Retrying):
+        return PausedRun(
+            f"Run {frame.run.name!r} is paused{': ' if state.message else ''}{state.message}. It goes on by"
+            f" `pluperfect resume {frame.session.root.hex()}`."
+        )
+    return refusal(frame)
+
+
+class in_turn:  # noqa: N801 - reads as what it says
+    """
+    Held while a root run is carried out that others of this process may carry out under the same id.
+
+    Mostly there is none, and this does nothing.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, request: Request) -> None:
+        self._lock: threading.Lock | None = None
+        if current_frame.get() is not None:
+            return
+        key: str | None = request.authored.given.get("idempotency_key")
+        root_id = request.root_id
+        if root_id is None:
+            if key is None:
+                return
+            root_id = keyed_id(request.authored.name, key)
+        from .logs import nearest_log
+
+        self._lock = nearest_log().turn(root_id)
+
+    def __enter__(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+
+    async def __aenter__(self) -> None:
+        if self._lock is not None:
+            import asyncio
+
+            while not self._lock.acquire(blocking=False):  # the holder may be another coroutine of this very loop
+                await asyncio.sleep(0.005)
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call as people write it: the value, an awaitable or a generator of it, or with ``return_state`` its state."""
+    return_state = wait_for = None
+    if kwargs:
+        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
+    request = Request(authored, args, kwargs, wait_for or ())
+    if authored.generates:
+        if return_state:
+            raise TypeError(f"{authored.name} is a generator: it has no one result, and so no return_state.")
+        own: list[Any] = []
+        made = (call_generator_async if authored.is_async else call_generator)(request, own)
+        own.append(weakref.ref(made))  # so that the run can close it, and does not keep it
+        return made
+    return (call_async if authored.is_async else call)(request, return_state=bool(return_state))
+
+
+def call(request: Request, *, return_state: bool = False) -> Any:
+    """Call a flow or task whose function is not async."""
+    with in_turn(request):
+        frame = born(request)
+        announce_call(frame)
         if not frame.run.final:
             with under_way(frame):
                 drive(begin(frame), frame)
         return conclude(frame, return_state=return_state)
-    finally:
-        if turn is not None:
-            turn.release()
 
 
-async def call_async(
-    authored: Authored,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    return_state: bool,
-    root_id: bytes | None = None,
-) -> Any:
+async def call_async(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is async."""
-    turn = _turn(authored, root_id)
-    if turn is not None:
-        import asyncio
-
-        while not turn.acquire(blocking=False):  # the holder may be another coroutine of this very loop
-            await asyncio.sleep(0.005)
-    try:
-        frame = born(authored, args, kwargs, root_id=root_id)
+    async with in_turn(request):
+        frame = born(request)
+        announce_call(frame)
         if not frame.run.final:
             with under_way(frame):
                 await drive_async(begin(frame), frame)
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)
-    finally:
-        if turn is not None:
-            turn.release()
 
 
-def _turn(authored: Authored, root_id: bytes | None) -> threading.Lock | None:
-    """The lock of a root run that others of this process may be carrying out under the same id; mostly None."""
-    if current_frame.get() is not None:
+def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]:
+    """Call a flow or task whose function is a generator: its run lasts until the generator ends or is closed."""
+    with in_turn(request):
+        frame = born(request)
+        frame.generator = own[0]
+        announce_call(frame)
+        if not frame.run.final:
+            with under_way(frame):
+                try:
+                    yield from drive_generator(begin(frame), frame)
+                except (GeneratorExit, FlowStopped):
+                    if not frame.cut_off and frame.run.final:
+                        return conclude(frame, return_state=False)
+                    if not frame.cut_off:
+                        raise
+                    return None  # its caller has ended it already
+        return conclude(frame, return_state=False)
+
+
+async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerator[Any, Any]:
+    """Call a flow or task whose function is an asynchronous generator."""
+    async with in_turn(request):
+        frame = born(request)
+        frame.generator = own[0]
+        announce_call(frame)
+        if not frame.run.final:
+            with under_way(frame):
+                try:
+                    steps, answer = begin(frame), None
+                    while (effect := _next(steps, answer)) is not None:
+                        if not isinstance(effect, Call):
+                            answer = await perform_async(effect, frame)
+                            continue
+                        items = iterate_body_async(frame)
+                        step = items.__anext__
+                        while True:  # what `yield from` is for other generators
+                            try:
+                                item = await step()
+                            except StopAsyncIteration:
+                                break
+                            try:
+                                sent = yield item
+                            except GeneratorExit:
+                                await items.aclose()
+                                break
+                            except BaseException as error:
+                                step = partial(items.athrow, error)
+                            else:
+                                step = partial(items.asend, sent)
+                        answer = frame.outcome
+                except FlowStopped:
+                    if not frame.cut_off:
+                        raise
+                    return  # its caller has ended it already
+        if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
+            await _committed(frame.ticket)
+        conclude(frame, return_state=False)
+
+
+def _next(steps: Course, answer: Any) -> Any:
+    """The next effect of a course; None at its end."""
+    try:
+        return steps.send(answer)
+    except StopIteration:
         return None
-    key: str | None = authored.given.get("idempotency_key")
-    if root_id is None:
-        if key is None:
-            return None
-        root_id = keyed_id(authored.name, key)
-    from .logs import nearest_log
-
-    return nearest_log().turn(root_id)
 
 
-def submit(
-    authored: Authored,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    place: tuple[int, int] | None = None,
-    map_index: int | None = None,
-) -> Future[Any]:
+# --- submitted calls --------------------------------------------------------------------------------------
+
+
+def submit(request: Request) -> Future[Any]:
     """
     Begin a call in the runner of the flow around it.
 
     Raises:
         MissingContextError: No flow runs here.
     """
-    parent = current_frame.get()
+    authored, parent = request.authored, current_frame.get()
     if parent is None or parent.flow is None:
-        raise MissingContextError(
-            f"{authored.name}.submit() needs a flow around it, whose runner makes the call. Call {authored.name}(...) directly,"
-            " or submit it inside of a function decorated with @flow."
-        )
-    frame = born(authored, args, kwargs, place=place, map_index=map_index)
+        raise needs_flow(authored, "submit")
+    frame = born(request)
+    announce_submission(frame)
     for found in frame.waits_for():
         if found.frame is frame:
             raise ValueError(f"{authored.name} would wait for itself.")
@@ -395,21 +412,32 @@ def submit(
     parent.took(future)
     if frame.run.final:
         _carry_out(future)
+        return future
+    runner = runner_of(parent.flow)
+    if hasattr(runner, "call"):
+        frame.remote = runner
+    if authored.is_async and hasattr(runner, "submit_async"):
+        future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
     else:
-        runner_of(parent.flow).submit(future.run)
+        runner.submit(future.run)
     return future
+
+
+def needs_flow(authored: Authored, method: str) -> MissingContextError:
+    """The error for a call that only a flow's runner can make."""
+    return MissingContextError(
+        f"{authored.name}.{method}() needs a flow around it, whose runner makes the call. Call {authored.name}(...) directly,"
+        f" or {method} it inside of a function decorated with @flow."
+    )
 
 
 def runner_of(flow: Frame) -> Any:
     """The runner of a flow run, made when it is first needed."""
     with flow.lock:
         if flow.runner is None:
-            wanted = flow.definition.options["task_runner"]
-            if isinstance(wanted, str):
-                flow.runner = flow.log.hooks.make_runner(wanted)
-            else:
-                made = wanted() if isinstance(wanted, type) else wanted
-                flow.runner = made.duplicate() if hasattr(made, "duplicate") else made
+            from .runners import runner_from
+
+            flow.runner = runner_from(flow.definition.options["task_runner"], flow.log.hooks.make_runner)
         return flow.runner
 
 
@@ -418,20 +446,36 @@ def _carry_out(future: Future[Any]) -> None:
     token = current_frame.set(frame.parent)
     try:
         if not frame.run.final:
-            if frame.definition.owner.is_async:
-                import asyncio
-
-                asyncio.run(drive_async(begin(frame), frame))
+            if frame.definition.owner.is_async and frame.remote is None:
+                finish_awaitable(drive_async(begin(frame), frame))
             else:
                 drive(begin(frame), frame)
-        state = frame.run.state
-        assert state is not None
-        assert frame.parent is not None
-        frame.parent.count(frame)
-        state.read_with(frame.log.unpack)
-        state.belongs_to(frame.run.id)
-        future.settle(state if state.final else refusal(frame))
+        _settle(future)
     except BaseException as error:
         future.settle(error)
     finally:
         current_frame.reset(token)
+
+
+async def _carry_out_async(future: Future[Any]) -> None:
+    frame = future.frame
+    token = current_frame.set(frame.parent)
+    try:
+        await drive_async(begin(frame), frame)
+        _settle(future)
+    except BaseException as error:
+        future.settle(error)
+    finally:
+        current_frame.reset(token)
+
+
+def _settle(future: Future[Any]) -> None:
+    """The run of a submitted call has come to rest."""
+    frame = future.frame
+    state = frame.run.state
+    assert state is not None
+    assert frame.parent is not None
+    frame.parent.count(frame)
+    state.read_with(frame.log.unpack)
+    state.belongs_to(frame.run.id)
+    future.settle(state if state.final else stopped(frame))

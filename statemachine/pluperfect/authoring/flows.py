@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from . import engine
+from .births import Request
 from .definitions import Authored
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ..hooks import Runner
-    from .runners import ThreadPoolTaskRunner
     from .tasks import Delays, Level
 
 __all__ = ["Flow", "flow"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
+S = TypeVar("S")
 
 
 class Flow(Authored, Generic[P, R]):
@@ -34,13 +39,12 @@ class Flow(Authored, Generic[P, R]):
 
     @staticmethod
     def _default_name(fn: Callable[..., Any]) -> str:
-        name = getattr(fn, "__name__", type(fn).__name__)
+        name = str(getattr(fn, "__name__", type(fn).__name__))
         return "unknown-lambda" if name == "<lambda>" else name.replace("_", "-")
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return_state = bool(kwargs.pop("return_state", False))
-        make = engine.call_async if self.is_async else engine.call
-        return cast(R, make(self, args, kwargs, return_state=return_state))
+        """Run it; ``return_state=True`` gives the final state, ``wait_for=[...]`` is awaited first."""
+        return cast(R, engine.enter(self, args, kwargs))
 
     def resume(self, run_id: bytes, parameters: dict[str, Any]) -> Any:
         """Go on with a root run of this flow, found in the log at hand, with the parameters recorded there."""
@@ -54,19 +58,28 @@ class Flow(Authored, Generic[P, R]):
             elif parameter.kind is not parameter.KEYWORD_ONLY and name in kwargs:
                 args.append(kwargs.pop(name))
         make = engine.call_async if self.is_async else engine.call
-        return make(self, tuple(args), kwargs, return_state=False, root_id=run_id)
+        return make(Request(self, tuple(args), kwargs, root_id=run_id, unpause=True))
+
+    def _default_version(self) -> str | None:
+        """The MD5 of the file that defines it: another file, another version. None where there is no file."""
+        file = getattr(getattr(self.fn, "__code__", None), "co_filename", "")
+        try:
+            with open(file, "rb") as source:  # noqa: PTH123 - pathlib is not loaded for this
+                return hashlib.md5(source.read(), usedforsecurity=False).hexdigest()
+        except OSError:
+            return None
 
     def with_options(self, **options: Any) -> Flow[P, R]:
         """A copy with other options: whatever is passed counts, also 0, None and the empty string."""
         return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))
 
+    @overload
+    def __get__(self, obj: None, owner: type) -> Flow[P, R]: ...
+    @overload
+    def __get__(self: Flow[Concatenate[S, Q], R], obj: S, owner: type | None = None) -> Flow[Q, R]: ...
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         """As a method: bound to its object, which is the first argument of the call."""
-        if obj is None:
-            return self
-        import functools
-
-        return functools.partial(self, obj)
+        return self.bound_to(obj, owner)
 
 
 @overload
@@ -84,8 +97,12 @@ def flow(
     retry_jitter_factor: float | None = ...,
     retry_condition_fn: Callable[..., Any] | None = None,
     timeout_seconds: float | None = None,
-    task_runner: str | Runner | type[ThreadPoolTaskRunner] = "threads",
+    task_runner: str | Runner | type[Runner] | Executor | None = "threads",
+    validate_parameters: bool | Literal["strict"] = True,
     persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_serializer: Any = None,
+    cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_running: Iterable[Callable[..., Any]] | None = None,
     on_completion: Iterable[Callable[..., Any]] | None = None,
@@ -103,7 +120,7 @@ def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Make a flow of a function, bare or with options.
 
     The options of the engine: ``name description version tags flow_run_name timeout_seconds task_runner
-    on_interrupt on_divergence durability idempotency_key``. Plugins add the others.
+    validate_parameters on_interrupt on_divergence durability idempotency_key``. Plugins add the others.
 
     Raises:
         TypeError, ValueError: An option is unknown, or its value is not possible.

@@ -11,21 +11,24 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec.structs import replace
 
 from ..course import Propose
-from ..errors import PluginError, Refused, UpstreamFailed
+from ..errors import ParameterTypeError, PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, settle
 from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut, usable
 from ..transitions import NO_FACTS, Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes
-from .futures import Future, each_future, holds_futures, resolved
+from .announce import announce
+from .arguments import Found, each_run, resolved
+from .futures import Future
+from .naming import name_run
 from .signals import NO_PAYLOAD, FlowStopped
+from .sources import Sources
 
 if TYPE_CHECKING:
     from .logs import OpenLog
@@ -44,12 +47,13 @@ HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
-    __slots__ = ("broken", "epoch", "log", "root", "tickets")
+    __slots__ = ("broken", "epoch", "log", "root", "sources", "tickets", "unpause")
 
-    def __init__(self, log: OpenLog, root: bytes, epoch: int) -> None:
-        self.log, self.root, self.epoch = log, root, epoch
+    def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False) -> None:
+        self.log, self.root, self.epoch, self.unpause = log, root, epoch, unpause
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
+        self.sources = Sources()
 
     def append(self, part: Part, hold: float) -> Ticket:
         """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
@@ -98,14 +102,17 @@ class Frame:
         "active",
         "args",
         "arguments",
+        "assets",
         "attending",
         "cache_key",
+        "closed",
         "completed",
         "cut_off",
         "deadline",
         "definition",
         "failures",
         "fresh",
+        "generator",
         "held",
         "hit",
         "hold",
@@ -114,8 +121,11 @@ class Frame:
         "limit",
         "live_payload",
         "lock",
+        "name",
         "open",
+        "outcome",
         "parent",
+        "remote",
         "resting",
         "run",
         "runner",
@@ -126,6 +136,8 @@ class Frame:
         "total",
         "turn",
         "untold",
+        "wait_for",
+        "waits",
     )  # fmt: skip
 
     def __init__(
@@ -139,11 +151,17 @@ class Frame:
         kwargs: dict[str, Any],
         arguments: dict[str, Any],
         fresh: bool,
+        wait_for: Any = (),
+        waits: bool = False,
     ) -> None:
         self.session, self.definition, self.run, self.parent = session, definition, run, parent
         self.attending: Attending = session.log.attending(definition)
         self.args, self.kwargs, self.arguments = args, kwargs, arguments
         self.fresh = fresh  # no child of this run can be in the log yet
+        self.wait_for, self.waits = (
+            wait_for,
+            waits,
+        )  # whether there is anything to wait for, here or among the arguments
         self.level = run.birth.durability if run.spec is not None else "effect"
         self.hold = HOLDS[self.level]
         self.held: tuple[Entry, ...] = ()
@@ -153,6 +171,12 @@ class Frame:
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         self.live_payload: Any = NO_PAYLOAD
         self.runner: Runner | None = None
+        self.remote: Any = None  # the runner that calls the body elsewhere
+        self.name: str | None = None  # a name that could be made only when the arguments had been resolved
+        self.closed = False  # a generator whose consumer wants no more
+        self.generator: Any = None  # refers weakly to what its consumer iterates over
+        self.outcome: State | None = None
+        self.assets: Any = None
         self.thread = 0
         self.untold: list[tuple[Run, Transition]] = []
         self.abandoned: set[int] = set()  # threads whose bodies were given up
@@ -207,6 +231,8 @@ class Frame:
         if type(to) is Running:
             if type(run.state) is Pending:
                 facts = self._look_up(facts, at)
+                if self.name is not None:
+                    facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
             facts = self._store_under_key(to, at)
         decision = self._judge(Proposal(to, at, facts))
@@ -217,6 +243,8 @@ class Frame:
         if type(state) is Cached and self.hit is not None:
             entry = replace(entry, to=self._cached(state))
         self.record(entry)
+        if type(state) is not Running and state is not None:
+            announce(self, state)
         return self.run
 
     def judge_birth(self, proposal: Proposal) -> tuple[Entry, Ruling | None]:
@@ -398,17 +426,17 @@ class Frame:
             self._names[name] = number + count
             return index, number
 
-    def cut(self) -> None:
+    def cut(self, why: str = "the run that called it ran into its timeout") -> None:
         """
         End this run and what it has called, although a thread may still be in its body: its time is up.
 
         What comes of the body after this is dropped.
         """
         for child in list(self.active):
-            child.cut()
+            child.cut(why)
         with self.turn:
             if not self.run.final and not self.cut_off:
-                state = Failed("the run that called it ran into its timeout", "cancelled")
+                state = Failed(why, "cancelled")
                 state.carry(UpstreamFailed(state.message))
                 self._settled(Propose(state))
             self.cut_off = True
@@ -446,13 +474,16 @@ class Frame:
         asked = self.definition.options.get(option)
         if not callable(asked):
             return asked
+        about.read_with(self.log.unpack)
         return asked(self.definition.owner, self.run, about)
 
     def answered(self, option: str, answer: Any) -> Any:
         """The answer as it is recorded."""
         if option == "on_interrupt":
             return self._interruption(answer)
-        return bool(answer)
+        if isinstance(answer, State):
+            return outcomes.packed(self, answer)
+        return answer if isinstance(answer, str | None) else bool(answer)
 
     def unanswered(self, option: str, error: Exception) -> Any:
         """The callable raised: that is logged and recorded, and counts as no."""
@@ -474,33 +505,49 @@ class Frame:
     # --- arguments that are runs
 
     def waits_for(self) -> list[Future[Any]]:
-        """The futures among the arguments."""
-        if not holds_futures(self.args) and not holds_futures(self.kwargs):
+        """The futures among the arguments, and those that the call only waits for."""
+        if not self.waits:
             return []
-        return [found for found in each_future((self.args, self.kwargs)) if isinstance(found, Future)]
+        runs = each_run((self.args, self.kwargs, self.wait_for))
+        return [found.run for found in runs if isinstance(found.run, Future)]
 
-    def resolve(self, rebind: Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any]]) -> Failed | None:
-        """Put results in the place of futures and states, now that all have ended; or say what stands in the way."""
-        if not holds_futures(self.args) and not holds_futures(self.kwargs):
+    def resolve(self) -> Failed | None:
+        """
+        Put results in the place of futures and states, now that all have ended.
+
+        Returns:
+            What stands in the way of the call, if anything does.
+        """
+        if not self.waits:
             return None
-        for found in each_future((self.args, self.kwargs)):
-            state = found.state if isinstance(found, Future) else found
-            if isinstance(found, Future):
-                found.look()
-            if not state.is_completed():
-                cause = state.result(raise_on_failure=False) if state.is_failed() else None
-                name = found.frame.run.birth.run_name if isinstance(found, Future) else state.name  # type: ignore[attr-defined]
-                error = UpstreamFailed(f"{self.run.birth.run_name} was not called: {name} ended as {state}.")
-                error.__cause__ = cause if isinstance(cause, BaseException) else None
-                return outcomes.failed(self, error, "upstream")
-
-        def answer(found: Future[Any] | State) -> Any:
-            return (found.state if isinstance(found, Future) else found).result()
-
-        self.args = resolved(self.args, answer)
-        self.kwargs = resolved(self.kwargs, answer)
-        self.arguments = rebind(self.args, self.kwargs)
+        for found in each_run((self.args, self.kwargs, self.wait_for)):
+            if isinstance(found.run, Future):
+                found.run.look()
+            if not found.tolerated():
+                return outcomes.failed(self, self._upstream_failed(found), "upstream")
+        authored = self.definition.owner
+        try:
+            args, kwargs = resolved(self.args, self._result_of), resolved(self.kwargs, self._result_of)
+            self.args, self.kwargs = self.log.validated(authored, args, kwargs)
+        except ParameterTypeError as error:
+            return outcomes.failed(self, error, "validation")
+        self.arguments = authored.binder(self.args, self.kwargs)
+        name = name_run(self)
+        if isinstance(name, Failed):
+            return name
+        self.name = name
         return None
+
+    def _upstream_failed(self, found: Found) -> UpstreamFailed:
+        state = found.state
+        cause = state.result(raise_on_failure=False) if state.is_failed() else None
+        name = found.run.frame.run.name if isinstance(found.run, Future) else getattr(state, "name", state.kind)
+        error = UpstreamFailed(f"{self.run.birth.run_name} was not called: {name} ended as {state}.")
+        error.__cause__ = cause if isinstance(cause, BaseException) else None
+        return error
+
+    def _result_of(self, found: Found) -> Any:
+        return found.state.result(raise_on_failure=not found.lenient)
 
     # --- children
 
@@ -526,6 +573,11 @@ class Frame:
                 self.completed += 1
             if state is None or not state.final:
                 self.resting.append(child)
+
+    def suspended(self) -> list[Any]:
+        """The generators that this body has called and nobody has led to their end."""
+        found = [None if child.generator is None else child.generator() for child in list(self.active)]
+        return [generator for generator in found if generator is not None]
 
     def take_back(self, *, ended: bool) -> None:
         """

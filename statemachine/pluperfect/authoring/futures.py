@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -14,19 +14,10 @@ from .context import current_frame
 if TYPE_CHECKING:
     from .frames import Frame
 
-__all__ = ["Future", "FutureList", "Waited", "as_completed", "holds_futures", "resolved", "unmapped", "wait"]
+__all__ = ["Future", "FutureList", "Waited", "as_completed", "wait"]
 
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
-
-
-class unmapped(Generic[T]):  # noqa: N801 - the field's word
-    """Mark an argument of ``map`` as one value for every call, even where it could be iterated over."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
 
 
 class Future(Generic[R]):
@@ -36,7 +27,7 @@ class Future(Generic[R]):
     A flow awaits all its futures before it ends, and remembers which failures somebody looked at.
     """
 
-    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state")
+    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state", "loop_thread")
 
     def __init__(self, frame: Frame, begin: Callable[[Future[Any]], None]) -> None:
         self._frame = frame
@@ -47,6 +38,7 @@ class Future(Generic[R]):
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], None] | None = begin
+        self.loop_thread = 0  # the thread of the event loop that makes the call, where it is made in one
 
     # --- for the engine
 
@@ -56,6 +48,13 @@ class Future(Generic[R]):
             begin, self._begin = self._begin, None
         if begin is not None:
             begin(self)
+
+    async def run_async(self, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
+        """Make the call in the event loop at hand, unless somebody has begun it already."""
+        with self._lock:
+            begun, self._begin = self._begin is None, None
+        if not begun:
+            await begin(self)
 
     def withdraw(self) -> bool:
         """Take the call back if it has not begun."""
@@ -114,6 +113,11 @@ class Future(Generic[R]):
         """Wait for the end, at most so many seconds; never raises for a failed call or a passed time."""
         if self._state is not None:
             return
+        if self.loop_thread == threading.get_ident():
+            raise RuntimeError(
+                f"Waiting for {self!r} here would block the event loop that makes the call. Write `await future`, or"
+                " `await asyncio.gather(*futures)`."
+            )
         here = current_frame.get()
         if timeout is None and here is not None and here.works_for(self._frame):
             # A worker that waits for a call of its own pool makes it, if nobody has begun it: no deadlock.
@@ -251,48 +255,3 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
 def _not_negative(timeout: float | None) -> None:
     if timeout is not None and timeout < 0:
         raise ValueError(f"A timeout is 0 or more seconds, not {timeout!r}.")
-
-
-# --- futures among the arguments ------------------------------------------------------------------------
-
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-
-
-def holds_futures(value: Any) -> bool:
-    """Whether a future or a run's state stands anywhere in the containers of this value."""
-    kind = cast("type[Any]", type(value))
-    if kind in _PLAIN:
-        return False
-    if isinstance(value, Future | State):
-        return True
-    if kind in (list, tuple, set, frozenset):
-        return not set(map(type, value)) <= _PLAIN and any(map(holds_futures, value))
-    if kind is dict:
-        return any(map(holds_futures, value.keys())) or any(map(holds_futures, value.values()))
-    return isinstance(value, FutureList)
-
-
-def each_future(value: Any) -> Iterator[Future[Any] | State]:
-    """The futures and states in the containers of this value."""
-    if isinstance(value, Future | State):
-        yield value
-    elif isinstance(value, list | tuple | set | frozenset):
-        for item in cast("Iterable[Any]", value):
-            yield from each_future(item)
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            yield from each_future(key)
-            yield from each_future(item)
-
-
-def resolved(value: Any, answer: Callable[[Future[Any] | State], Any]) -> Any:
-    """The value with each future and state in its containers replaced by what ``answer`` gives for it."""
-    if isinstance(value, Future | State):
-        return answer(value)  # type: ignore[reportUnknownArgumentType]
-    if not holds_futures(value):
-        return value
-    if isinstance(value, dict):
-        return {resolved(k, answer): resolved(v, answer) for k, v in cast("dict[Any, Any]", value).items()}
-    items = [resolved(item, answer) for item in cast("Iterable[Any]", value)]
-    kind = cast("Callable[[list[Any]], Any]", type(value))
-    return items if isinstance(value, list) else kind(items)

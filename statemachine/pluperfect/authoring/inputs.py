@@ -9,7 +9,9 @@ import msgspec
 
 from ..digests import Undigestible, digest
 from ..states import ABSENT, RESULT, Input, Packed
-from .futures import Future, holds_futures, resolved
+from .annotations import Annotation
+from .arguments import Found, each_run, holds_runs, resolved
+from .futures import Future
 
 __all__ = ["inputs_of"]
 
@@ -28,16 +30,19 @@ def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole
     """
     made: list[Input] = []
     for name, value in arguments.items():
-        if isinstance(value, Future):
-            run = cast("Future[Any]", value).frame.run.id
-            made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
-            continue
-        if holds_futures(value):
-            stood_in = resolved(
-                value, lambda found: ("run", found.frame.run.id) if isinstance(found, Future) else str(found)
-            )
-            made.append(Input(name, _digest(stood_in)))
-            continue
+        if holds_runs(value):
+            bare: Any = value
+            while isinstance(bare, Annotation):
+                bare = cast("Annotation[Any]", bare).value
+            if isinstance(bare, Future):
+                run = cast("Future[Any]", bare).frame.run.id
+                made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
+                continue
+            stood_in = resolved(value, _stand_in)
+            if any(True for _ in each_run(value)):
+                made.append(Input(name, _digest(stood_in)))
+                continue
+            value = stood_in  # noqa: PLW2901 - there were only marks
         known, packed = _digest(value), None
         if whole or not _is_large(value):
             try:
@@ -48,6 +53,12 @@ def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole
                 packed = None
         made.append(Input(name, known, packed))
     return tuple(made)
+
+
+def _stand_in(found: Found) -> Any:
+    """What counts of a run among the inputs: which one it is."""
+    run = found.run.frame.run.id if isinstance(found.run, Future) else found.run.of_run
+    return ("run", run) if run is not None else str(found.run)
 
 
 def _digest(value: Any) -> bytes | None:

@@ -23,6 +23,7 @@ from ..settings import current
 from ..states import ABSENT, Input, Packed
 from .clock import Clock, SystemClock
 from .context import current_log
+from .sources import Sources
 
 if TYPE_CHECKING:
     from .definitions import Authored
@@ -43,6 +44,7 @@ class OpenLog(Histories):
         self.clock = clock
         self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
+        self.items = Sources()  # what generators have yielded, while their consumers have it
         self._tokens: list[Token[OpenLog | None]] = []
         self.closed = False
 
@@ -76,6 +78,17 @@ class OpenLog(Histories):
             }
             known = authored.known[self] = (definition, self.hooks.awake(definition), plain)
         return known
+
+    def validated(
+        self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """
+        The arguments as the function is to receive them: the same objects where they fit their annotations.
+
+        Raises:
+            ParameterTypeError: Some can be made to fit in no way; it names all of them.
+        """
+        return args, kwargs
 
     def turn(self, run: bytes) -> threading.Lock:
         """The lock that callers of this process hold while they carry out the root run with this id."""

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import logging
 import traceback
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import Conflict, Divergence, IllegalTransition, PluginError, RunTimeout, StoreError, UnpackableValue
-from ..states import ABSENT, RESULT, Cached, Completed, Error, Failed, Looped, Packed, State, TimedOut
+from ..errors import (
+    Conflict,
+    Divergence,
+    IllegalTransition,
+    PausedRun,
+    PluginError,
+    RunTimeout,
+    StoreError,
+    UnpackableValue,
+)
+from ..states import (
+    ABSENT,
+    FOREIGN,
+    RESULT,
+    Cached,
+    Completed,
+    Error,
+    Failed,
+    Looped,
+    Packed,
+    Retrying,
+    State,
+    TimedOut,
+)
+from .arguments import each_run, holds_runs, resolved
 from .deadlines import DeadlinePassed
-from .futures import Future, each_future, holds_futures, resolved
-from .signals import LOOP, NO_PAYLOAD, FlowStopped
+from .futures import Future
+from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 
 if TYPE_CHECKING:
     from .frames import Frame
@@ -23,7 +45,7 @@ __all__ = ["OURS", "brief", "failed", "packed", "raised", "returned", "timed_out
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
-OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError)
+OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError, PausedRun)
 """Errors that say nothing about the user's work: they leave the run open instead of failing it."""
 
 
@@ -31,11 +53,6 @@ def returned(frame: Frame, value: Any) -> State:
     """The state that a returned value amounts to, its result packed."""
     if frame.definition.kind == "flow":
         value = _flow_value(frame, value)
-    if type(value) is GeneratorType:
-        try:
-            value = list(cast("GeneratorType[Any, Any, Any]", value))
-        except Exception as error:
-            return failed(frame, error)
     if isinstance(value, State):
         return _returned_state(frame, value)
     if frame.definition.options.get("persist_result") is False:
@@ -81,8 +98,8 @@ def raised(frame: Frame, error: BaseException, elapsed: float) -> State:
         if error.args:  # the limit of a run above this one: its body is on the way out through here
             return _carrying(Failed("the run that called it ran into its timeout", "cancelled"), error)
         return timed_out(frame, elapsed)
-    if isinstance(error, LOOP):
-        return _looped(frame, error)
+    if isinstance(error, Signal):
+        return _looped(frame, error) if isinstance(error, LOOP) else _signalled(frame, error)
     if isinstance(error, OURS):
         raise error
     if isinstance(error, Exception):
@@ -125,8 +142,21 @@ def _looped(frame: Frame, signal: LOOP) -> State:
     return Looped(signal.message, signal.loop_count or frame.run.loop_count, payload)
 
 
+def _signalled(frame: Frame, signal: Signal) -> State:
+    """What a signal other than LOOP asks for: a final state as if it were returned, or another attempt."""
+    state = signal.state(frame.log.clock.now)
+    if isinstance(state, Retrying):
+        return state
+    if isinstance(state, Failed | TimedOut):
+        return _carrying(replace(state, error=_error(frame, signal)), signal)
+    return _returned_state(frame, state)
+
+
 def _pack(frame: Frame, value: Any, what: str) -> Any:
     try:
+        serializer = frame.definition.options.get("result_serializer") if what == "result" else None
+        if serializer is not None:
+            return Packed(FOREIGN, msgspec.msgpack.encode([serializer.type, serializer.dumps(value)]))
         return frame.log.hooks.pack(value)
     except UnpackableValue as error:
         _log.warning(
@@ -176,11 +206,9 @@ def _flow_value(frame: Frame, value: Any) -> Any:
     elif isinstance(value, list | tuple | set) and value:
         items = cast("list[Any]", value)
         listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
-    if holds_futures(value):
-        states: list[State] = []
-        for found in each_future(value):
-            states.append(found.state if isinstance(found, Future) else found)
-        value = resolved(value, lambda found: found.state if isinstance(found, Future) else found)
+    if holds_runs(value):
+        states = [found.state for found in each_run(value)]
+        value = resolved(value, lambda found: found.state)
         failed = [state for state in states if state.is_failed()]
         if failed:
             return _children_failed(frame, len(failed), len(states), failed[0])

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["LOOP", "NO_PAYLOAD", "FlowStopped"]
+from ..states import State
+
+__all__ = ["LOOP", "NO_PAYLOAD", "FlowStopped", "Signal"]
 
 NO_PAYLOAD: Final[Any] = object()
 
 
-class LOOP(BaseException):
+class Signal(BaseException):
+    """
+    Raised in a body to say what becomes of this attempt. It is no ``Exception``: ``except Exception`` lets it pass.
+
+    Attributes:
+        message: What happened, for the record.
+        result: What the state carries.
+    """
+
+    def __init__(self, message: str | None = None, result: Any = NO_PAYLOAD) -> None:
+        super().__init__(message or "")
+        self.message = message or ""
+        self.result = result
+
+    def state(self, now: Callable[[], float]) -> State:
+        """
+        The state that this signal asks for.
+
+        Args:
+            now: Gives the time, UTC seconds since the epoch.
+        """
+        raise NotImplementedError
+
+
+class LOOP(Signal):
     """
     End this iteration of a task and begin the next.
-
-    It is no ``Exception``, so that ``except Exception`` in the task lets it pass.
 
     Args:
         message: What happened, for the record.
@@ -23,12 +48,18 @@ class LOOP(BaseException):
     """
 
     def __init__(self, message: str | None = None, result: Any = NO_PAYLOAD, loop_count: int | None = None) -> None:
-        super().__init__(message or "")
-        self.message = message or ""
-        self.result = result
+        super().__init__(message, result)
         if loop_count is not None and (not isinstance(loop_count, int) or loop_count < 1):
             raise ValueError(f"loop_count must be a whole number from 1, not {loop_count!r}.")
         self.loop_count = loop_count
+
+    def __reduce__(self) -> Any:  # a worker in another process hands it back
+        given = () if self.result is NO_PAYLOAD else (self.result,)
+        return _loop_again, (self.message, self.loop_count, *given)
+
+
+def _loop_again(message: str, loop_count: int | None, *result: Any) -> LOOP:
+    return LOOP(message, *(result or (NO_PAYLOAD,)), loop_count=loop_count)
 
 
 class FlowStopped(BaseException):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from ..errors import MappingLengthMismatch, MappingMissingIterable
+from ..errors import MappingLengthMismatch, MappingMissingIterable, UpstreamFailed
 from ..states import State
 from . import engine
+from .annotations import Annotation, opaque, quote, unmapped
+from .births import Request
 from .context import current_frame
 from .definitions import Authored
-from .futures import Future, FutureList, unmapped
+from .futures import Future, FutureList
 
 if TYPE_CHECKING:
     from ..cache_policies import CachePolicy
@@ -42,9 +44,8 @@ class Task(Authored, Generic[P, R]):
         super().__init__(fn, options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return_state = bool(kwargs.pop("return_state", False))
-        make = engine.call_async if self.is_async else engine.call
-        return cast(R, make(self, args, kwargs, return_state=return_state))
+        """Run it; ``return_state=True`` gives the final state, ``wait_for=[...]`` is awaited first."""
+        return cast(R, engine.enter(self, args, kwargs))
 
     @overload
     def submit(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
@@ -54,11 +55,13 @@ class Task(Authored, Generic[P, R]):
         """
         Begin the call in the flow's runner and go on; with ``return_state=True``, wait for its state.
 
+        ``wait_for=[...]`` names futures and states to wait for first.
+
         Raises:
             MissingContextError: No flow runs here.
         """
-        return_state = kwargs.pop("return_state", False)
-        future = engine.submit(self, args, kwargs)
+        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        future = engine.submit(Request(self, args, kwargs, wait_for))
         if return_state:
             future.wait()
             return future.state
@@ -80,27 +83,33 @@ class Task(Authored, Generic[P, R]):
             MappingMissingIterable: There is nothing to iterate over.
             MissingContextError: No flow runs here.
         """
-        return_state = kwargs.pop("return_state", False)
-        columns = {place: _column(value) for place, value in [*enumerate(args), *kwargs.items()]}
-        mapped = {place: column for place, column in columns.items() if column is not None}
+        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+        columns = {place: column(value) for place, value in given.items()}
+        mapped = {place: items for place, items in columns.items() if items is not None}
         if not mapped:
             raise MappingMissingIterable(
                 f"{self.name}.map() was given nothing to iterate over. Give at least one list, or call it directly."
             )
-        lengths = {place: len(column) for place, column in mapped.items()}
+        lengths = {place: len(items) for place, items in mapped.items()}
         if len(set(lengths.values())) > 1:
             named = ", ".join(f"{self._parameter(place)}: {length}" for place, length in lengths.items())
             raise MappingLengthMismatch(f"{self.name}.map() was given iterables of different lengths: {named}.")
         parent = current_frame.get()
         count = next(iter(lengths.values()))
         numbered = parent.place(self.key, self.name, count) if parent is not None else None
-        plain = {place: _constant(value) for place, value in [*enumerate(args), *kwargs.items()]}
+        if parent is None or parent.flow is None:
+            raise engine.needs_flow(self, "map")
+        plain = {place: constant(value) for place, value in given.items() if place not in mapped}
+        names = [place for place in given if isinstance(place, str)]
         futures: FutureList[Any] = FutureList()
         for i in range(count):
-            given = {place: mapped[place][i] if place in mapped else value for place, value in plain.items()}
+            row = {**plain, **{place: items[i] for place, items in mapped.items()}}
             at = None if numbered is None else (numbered[0], numbered[1] + i)
-            positional = tuple(given[place] for place in range(len(args)))
-            futures.append(engine.submit(self, positional, {k: given[k] for k in kwargs}, place=at, map_index=i))
+            positional = tuple(row[place] for place in range(len(args)))
+            futures.append(
+                engine.submit(Request(self, positional, {n: row[n] for n in names}, wait_for, at, map_index=i))
+            )
         if return_state:
             futures.wait()
             return [future.state for future in futures]
@@ -120,48 +129,51 @@ class Task(Authored, Generic[P, R]):
     def __get__(self: Task[Concatenate[S, Q], R], obj: S, owner: type | None = None) -> Task[Q, R]: ...
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         """As a method: bound to its object, which is the first argument of the call."""
-        return self if obj is None else _Bound(self, obj)
+        return self.bound_to(obj, owner)
 
 
-class _Bound:
-    """A task taken from an object: its calls have that object as their first argument."""
-
-    __slots__ = ("obj", "task")
-
-    def __init__(self, task: Task[Any, Any], obj: Any) -> None:
-        self.task, self.obj = task, obj
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.task(self.obj, *args, **kwargs)
-
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        return self.task.submit(self.obj, *args, **kwargs)
-
-    def map(self, *args: Any, **kwargs: Any) -> Any:
-        return self.task.map(unmapped(self.obj), *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
+def constant(value: Any) -> Any:
+    """What every call of a map is given where an argument is not iterated over: the value without its `unmapped`."""
+    if not isinstance(value, Annotation):
+        return value
+    mark = cast("Annotation[Any]", value)
+    return constant(mark.value) if isinstance(mark, unmapped) else mark.rewrap(constant(mark.value))
 
 
-def _constant(value: Any) -> Any:
-    """What every call of a map is given where an argument is not iterated over."""
-    return cast("unmapped[Any]", value).value if isinstance(value, unmapped) else value
+def column(value: Any) -> list[Any] | None:
+    """
+    The items of a mapped argument; None where it is one value for every call.
 
+    A run is waited for. Marks other than ``unmapped`` hold for each item.
 
-def _column(value: Any) -> list[Any] | None:
-    """The items of a mapped argument; None where it is one value for every call."""
-    if isinstance(value, Future):
-        return _column(cast("Future[Any]", value).result())
-    if isinstance(value, FutureList):
-        return list(cast("FutureList[Any]", value))
-    if isinstance(value, State):
-        return _column(value.result())
-    if isinstance(value, unmapped | str | bytes | bytearray) or hasattr(value, "read"):  # type: ignore[reportUnknownArgumentType]
+    Raises:
+        UpstreamFailed: It has no result.
+    """
+    if isinstance(value, unmapped | str | bytes | bytearray | quote):
         return None
-    if isinstance(value, Mapping):
-        return list(cast("Mapping[Any, Any]", value))
-    return list(cast("Iterable[Any]", value)) if isinstance(value, Iterable) else None
+    if isinstance(value, Annotation):
+        mark = cast("Annotation[Any]", value)
+        if isinstance(mark, opaque):
+            return None
+        items = column(mark.value)
+        return None if items is None else [mark.rewrap(item) for item in items]
+    if isinstance(value, Future | State):
+        return column(_result_of(cast("Future[Any] | State", value)))
+    if hasattr(value, "read") or not isinstance(value, Iterable):
+        return None
+    return list(cast("Iterable[Any]", value))
+
+
+def _result_of(found: Future[Any] | State) -> Any:
+    if isinstance(found, Future):
+        found.wait()
+        found.look()
+    state = found.state if isinstance(found, Future) else found
+    if state.is_completed():
+        return state.result()
+    name = found.frame.run.name if isinstance(found, Future) else getattr(state, "name", state.kind)
+    error = UpstreamFailed(f"map() cannot iterate over the result of {name}, which ended as {state}.")
+    raise error from (state.result(raise_on_failure=False) if state.is_failed() else None)
 
 
 @overload
@@ -184,6 +196,12 @@ def task(
     cache_expiration: timedelta | float | None = None,
     refresh_cache: bool | None = None,
     persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_serializer: Any = None,
+    result_storage_key: str | None = None,
+    cache_result_in_memory: bool = True,
+    asset_deps: Iterable[Any] | None = None,
+    validate: bool | Literal["strict"] = False,
     log_prints: bool | None = None,
     on_running: Iterable[Callable[..., Any]] | None = None,
     on_completion: Iterable[Callable[..., Any]] | None = None,

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ParameterTypeError
 
 if TYPE_CHECKING:
-    from .hints import Converters
     from .coercion import Problem, Rule
+    from .hints import Converters
 
 __all__ = ["Validator"]
 

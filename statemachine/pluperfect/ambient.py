@@ -1,0 +1,23 @@
+"""Which run's body the code at hand belongs to. The engine sets it; plugins may look."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+from .transitions import Run
+
+__all__ = ["Body", "current_body"]
+
+
+class Body(Protocol):
+    """A run whose body is being called."""
+
+    @property
+    def run(self) -> Run:
+        """The run as folded so far."""
+        ...
+
+
+current_body: Final[ContextVar[Any]] = ContextVar("pluperfect_body", default=None)
+"""The run whose body is being called in this context, a `Body`; None outside of runs."""

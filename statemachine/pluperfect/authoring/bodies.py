@@ -1,0 +1,404 @@
+"""
+One call of a user's function: what is set up around it, and the state that its end amounts to.
+
+A body is called here, awaited, or led item by item where it is a generator; or it is handed to a runner that
+calls it in another process. The same things surround it each time: the run as the context, what plugins
+enter, the deadline, and at the end the children, which are all brought to their end before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import Context, copy_context
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, Final, cast
+
+from ..states import Failed, State
+from . import outcomes
+from .context import current_frame
+from .deadlines import DeadlinePassed, call_within
+from .frames import Frame
+from .futures import Future
+
+_log: Final = logging.getLogger("pluperfect.engine")
+
+__all__ = ["await_body", "await_end", "call_body", "finish_awaitable", "iterate_body", "iterate_body_async"]
+
+
+def call_body(frame: Frame) -> State:
+    """Call a function to its end."""
+    began = frame.begin_body()
+    token = current_frame.set(frame)
+    ended = False
+    try:
+        with ExitStack() as stack:
+            if frame.remote is None:
+                _enter(stack, frame)
+            value = _value_of(frame)
+            for future in _left_open(frame):
+                future.wait()
+            frame.checkpoint()
+        outcome = outcomes.returned(frame, value)
+        ended = True
+    except BaseException as error:
+        outcome = outcomes.raised(frame, error, time.monotonic() - began)
+        ended = True
+    finally:
+        _close_generators(frame)
+        frame.take_back(ended=ended)
+        for future in _left_open(frame):
+            future.wait()
+        _leave(frame, ended=ended)
+        current_frame.reset(token)
+    return outcome
+
+
+async def await_body(frame: Frame) -> State:
+    """Await a coroutine function to its end."""
+    import asyncio
+
+    began = frame.begin_body()
+    authored = frame.definition.owner
+    token = current_frame.set(frame)
+    limiter = asyncio.timeout(frame.limit or None)
+    ended = False
+    try:
+        with ExitStack() as stack:
+            _enter(stack, frame)
+            async with limiter:
+                value = authored.fn(*frame.args, **frame.kwargs)
+                value = [item async for item in value] if authored.generates else _listed(await value)
+                if isinstance(value, AsyncGeneratorType):
+                    value = [item async for item in cast("AsyncGenerator[Any, None]", value)]
+            for future in _left_open(frame):
+                await await_end(future)
+            frame.checkpoint()
+        outcome = outcomes.returned(frame, value)
+        ended = True
+    except BaseException as error:
+        elapsed = time.monotonic() - began
+        passed = isinstance(error, TimeoutError) and limiter.expired()
+        outcome = outcomes.timed_out(frame, elapsed) if passed else outcomes.raised(frame, error, elapsed)
+        ended = True
+    finally:
+        await _close_all_generators(frame)
+        frame.take_back(ended=ended)
+        for future in _left_open(frame):
+            await await_end(future)
+        _leave(frame, ended=ended)
+        current_frame.reset(token)
+    return outcome
+
+
+def iterate_body(frame: Frame) -> Generator[Any, Any, None]:
+    """
+    Lead a generator: yield its items; ``frame.outcome`` is the state that its end amounts to.
+
+    It runs in a context of its own, so that the consumer, between two items, stays where it is.
+    """
+    began, context, stack, body = _begin_iteration(frame)
+    step: Callable[[], Any] = body.__next__
+    ended = False
+    try:
+        while True:
+            item = _within(frame, began, lambda step=step: context.run(step))
+            with _offered(frame, item):
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    frame.closed = True
+                    context.run(body.close)
+                    raise StopIteration from None  # noqa: PLR1708 - it is caught below, as the end that it is
+                except BaseException as error:
+                    step = _thrower(body, error)
+                else:
+                    step = body.__next__ if sent is None else _sender(body, sent)
+    except StopIteration as end:
+        ended = True
+        try:
+            context.run(_finish_iteration, frame)
+            outcome = outcomes.returned(frame, end.value)
+        except BaseException as error:
+            outcome = outcomes.raised(frame, error, time.monotonic() - began)
+    except BaseException as error:
+        outcome = _broken_off(frame, error, began)
+        ended = True
+    finally:
+        context.run(_end_iteration, frame, stack, ended)
+    frame.outcome = outcome
+
+
+async def iterate_body_async(frame: Frame) -> AsyncGenerator[Any, Any]:
+    """Lead an asynchronous generator: yield its items; ``frame.outcome`` is the state that its end amounts to."""
+    began, context, stack, body = _begin_iteration(frame)
+    step: Callable[[], Awaitable[Any]] = body.__anext__
+    ended = False
+    try:
+        while True:
+            item = await _await_within(frame, began, _InContext(context, step()))
+            with _offered(frame, item):
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    frame.closed = True
+                    await _InContext(context, body.aclose())
+                    raise StopAsyncIteration from None
+                except BaseException as error:
+                    step = _athrower(body, error)
+                else:
+                    step = body.__anext__ if sent is None else _asender(body, sent)
+    except StopAsyncIteration:
+        ended = True
+        try:
+            for future in _left_open(frame):
+                await await_end(future)
+            context.run(_finish_iteration, frame)
+            outcome = outcomes.returned(frame, None)
+        except BaseException as error:
+            outcome = outcomes.raised(frame, error, time.monotonic() - began)
+    except BaseException as error:
+        outcome = _broken_off(frame, error, began)
+        ended = True
+    finally:
+        await _close_all_generators(frame)
+        context.run(frame.take_back, ended=ended)
+        for future in _left_open(frame):
+            await await_end(future)
+        context.run(_end_iteration, frame, stack, ended)
+    frame.outcome = outcome
+
+
+# --- around the body --------------------------------------------------------------------------------------
+
+
+def _value_of(frame: Frame) -> Any:
+    """What the function returns; a generator that it returns is consumed, here, where its prints and calls belong."""
+    authored = frame.definition.owner
+    if frame.remote is not None:
+        from .abroad import call_abroad
+
+        return call_abroad(frame)
+    if frame.limit and authored.kind == "task":
+        return call_within(
+            frame.limit, lambda: _listed(authored.fn(*frame.args, **frame.kwargs)), frame.abandoned
+        )  # fmt: skip
+    return _listed(authored.fn(*frame.args, **frame.kwargs))
+
+
+def _listed(value: Any) -> Any:
+    return list(cast("Iterator[Any]", value)) if type(value) is GeneratorType else value
+
+
+def _enter(stack: ExitStack, frame: Frame) -> None:
+    for manager in frame.attending.contexts(frame.run, frame.definition):
+        stack.enter_context(manager)
+
+
+def _leave(frame: Frame, *, ended: bool) -> None:
+    """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
+    if ended:
+        for child in list(frame.active):
+            child.cut("the run that called it ended before it")
+        frame.end_resting()
+    runner, frame.runner = frame.runner, None
+    if runner is not None:
+        runner.close()
+
+
+def _close_generators(frame: Frame) -> None:
+    """Close what the body has begun to iterate over and left: its run ends before this one does."""
+    for generator in frame.suspended():
+        if isinstance(generator, GeneratorType):
+            _close(cast("GeneratorType[Any, Any, Any]", generator))
+
+
+def _close(generator: GeneratorType[Any, Any, Any]) -> None:
+    try:
+        generator.close()
+    except Exception:
+        _log.exception("a generator raised when it was closed at the end of its caller")
+
+
+async def _close_all_generators(frame: Frame) -> None:
+    import asyncio
+
+    for _ in range(10):  # one that is out of reach is being closed by a task of the loop, if that is let run
+        if not any(child.generator is not None and child.generator() is None for child in list(frame.active)):
+            break
+        await asyncio.sleep(0)
+    for generator in frame.suspended():
+        if isinstance(generator, GeneratorType):
+            _close(cast("GeneratorType[Any, Any, Any]", generator))
+            continue
+        try:
+            await generator.aclose()
+        except Exception:
+            _log.exception("a generator raised when it was closed at the end of its caller")
+
+
+def _left_open(frame: Frame) -> list[Future[Any]]:
+    with frame.lock:
+        return list(frame.open)
+
+
+# --- around a generator -----------------------------------------------------------------------------------
+
+
+def _begin_iteration(frame: Frame) -> tuple[float, Context, ExitStack, Any]:
+    began = frame.begin_body()
+    frame.closed = False
+    context, stack = copy_context(), ExitStack()
+    authored = frame.definition.owner
+
+    def enter() -> Any:
+        current_frame.set(frame)
+        _enter(stack, frame)
+        return authored.fn(*frame.args, **frame.kwargs)
+
+    return began, context, stack, context.run(enter)
+
+
+def _finish_iteration(frame: Frame) -> None:
+    for future in _left_open(frame):
+        future.wait()
+    if not frame.closed:
+        frame.checkpoint()
+
+
+def _end_iteration(frame: Frame, stack: ExitStack, ended: bool) -> None:
+    _close_generators(frame)
+    frame.take_back(ended=ended)
+    for future in _left_open(frame):
+        future.wait()
+    stack.close()
+    _leave(frame, ended=ended)
+
+
+def _broken_off(frame: Frame, error: BaseException, began: float) -> State:
+    """The state of a generator that raised. One that is closed cannot yield again, and so is not retried."""
+    outcome = outcomes.raised(frame, error, time.monotonic() - began)
+    if frame.closed and isinstance(outcome, Failed) and outcome.cause == "error":
+        return outcomes.failed(frame, error, "crashed")
+    return outcome
+
+
+@contextmanager
+def _offered(frame: Frame, item: Any) -> Iterator[None]:
+    """While the consumer has the item, calls that take it find where it comes from."""
+    items = frame.log.items
+    items.remember(item, frame.run.id, surely=True)
+    frame.session.sources.remember(item, frame.run.id)
+    try:
+        yield
+    finally:
+        items.forget(item)
+
+
+def _within(frame: Frame, began: float, call: Callable[[], Any]) -> Any:
+    if not frame.limit or frame.definition.kind == "flow":
+        return call()
+    left = began + frame.limit - time.monotonic()
+    if left <= 0:
+        raise DeadlinePassed
+    return _unwrapped(call_within(left, lambda: _wrapped(call), frame.abandoned))
+
+
+def _wrapped(call: Callable[[], Any]) -> tuple[bool, Any]:
+    try:
+        return True, call()
+    except StopIteration as end:  # it must not pass through a thread's or a generator's own end
+        return False, end.value
+
+
+def _unwrapped(answer: tuple[bool, Any]) -> Any:
+    if answer[0]:
+        return answer[1]
+    raise StopIteration(answer[1])
+
+
+async def _await_within(frame: Frame, began: float, step: Awaitable[Any]) -> Any:
+    if not frame.limit:
+        return await step
+    import asyncio
+
+    limiter = asyncio.timeout(max(began + frame.limit - time.monotonic(), 0.0))
+    try:
+        async with limiter:
+            return await step
+    except TimeoutError:
+        if limiter.expired():
+            raise DeadlinePassed from None
+        raise
+
+
+def _sender(body: Any, sent: Any) -> Callable[[], Any]:
+    return lambda: body.send(sent)
+
+
+def _thrower(body: Any, error: BaseException) -> Callable[[], Any]:
+    return lambda: body.throw(error)
+
+
+def _asender(body: Any, sent: Any) -> Callable[[], Any]:
+    return lambda: body.asend(sent)
+
+
+def _athrower(body: Any, error: BaseException) -> Callable[[], Any]:
+    return lambda: body.athrow(error)
+
+
+class _InContext:
+    """An awaitable each of whose steps is made in a context of its own, in the task that awaits it."""
+
+    __slots__ = ("_awaited", "_context")
+
+    def __init__(self, context: Context, awaited: Awaitable[Any]) -> None:
+        self._context, self._awaited = context, awaited
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = cast("Generator[Any, Any, Any]", self._awaited.__await__())
+        step: Callable[[], Any] = steps.__next__
+        while True:
+            try:
+                waiting = self._context.run(step)
+            except StopIteration as end:
+                return end.value
+            try:
+                sent = yield waiting
+            except BaseException as error:
+                step = _thrower(steps, error)
+            else:
+                step = _sender(steps, sent)
+
+
+# --- awaiting ---------------------------------------------------------------------------------------------
+
+
+async def await_end(future: Future[Any]) -> None:
+    """Await the end of a call, whatever it is."""
+    if not future.done():
+        try:
+            await future
+        except Exception:
+            if not future.done():
+                raise
+
+
+def finish_awaitable(waiting: Any) -> Any:
+    """Await this to its end from code that is not async, whether or not a loop runs in this thread."""
+    import asyncio
+
+    async def whole() -> Any:
+        return await waiting
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(whole())
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:  # a sync task called inline by an async flow
+        return pool.submit(copy_context().run, asyncio.run, whole()).result()

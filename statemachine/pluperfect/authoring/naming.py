@@ -1,0 +1,45 @@
+"""The names that users give to runs, by a template over the parameters or by a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..states import Failed
+from . import outcomes
+from .context import current_frame
+
+if TYPE_CHECKING:
+    from .frames import Frame
+
+__all__ = ["name_run"]
+
+
+def name_run(frame: Frame) -> str | Failed | None:
+    """The name that the user's template or callable gives the run; None where there is none; Failed where it errs."""
+    authored = frame.definition.owner
+    template = frame.definition.options[f"{authored.kind}_run_name"]
+    if template is None:
+        return None
+    token = current_frame.set(frame)
+    try:
+        if isinstance(template, str):
+            name: Any = template.format(**frame.arguments)
+        else:
+            name = template(parameters=frame.arguments) if _takes_parameters(template) else template()
+        if not isinstance(name, str):
+            raise TypeError(f"{authored.kind}_run_name gave {name!r}; it must give a string.")
+    except Exception as error:
+        return outcomes.failed(frame, error)
+    finally:
+        current_frame.reset(token)
+    return name
+
+
+def _takes_parameters(call: Callable[..., Any]) -> bool:
+    import inspect
+
+    try:
+        return "parameters" in inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return False

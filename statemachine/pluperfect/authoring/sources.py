@@ -1,0 +1,96 @@
+"""Which run computed a value, for as long as this process can tell: how a plain value finds its upstream run."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, cast
+
+__all__ = ["Sources"]
+
+_MOST: Final = 512
+"""Values that cannot be referred to weakly are held, and so at most so many; the oldest go first."""
+
+_WIDE: Final = 1_000
+"""A container with more items is not looked into: the look must not cost more than the call."""
+
+
+class Sources:
+    """
+    Values and the runs that computed them.
+
+    A value counts by its identity, so it is held while it is known: weakly where that is possible. What a
+    program shares among unrelated places (None, booleans, small numbers, words) is never remembered.
+    """
+
+    __slots__ = ("_known", "_lock")
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, bytes]] = {}
+        self._lock = threading.Lock()
+
+    def remember(self, value: Any, run: bytes, *, surely: bool = False) -> None:
+        """
+        Note that this run computed this value.
+
+        Args:
+            value: Any object.
+            run: The id of the run.
+            surely: Also where the value is one that programs share; it has to be forgotten soon.
+        """
+        if not surely and _shared(value):
+            return
+        key = id(value)
+        try:
+            held: Any = weakref.ref(value, lambda _: self._known.pop(key, None))
+        except TypeError:
+            held = value
+        with self._lock:
+            self._known[key] = (held, run)
+            if len(self._known) > _MOST:
+                self._known.pop(next(iter(self._known)))
+
+    def forget(self, value: Any) -> None:
+        """Let go of a value."""
+        self._known.pop(id(value), None)
+
+    def of(self, value: Any) -> bytes | None:
+        """The run that computed this very object; None where that is not known."""
+        found = self._known.get(id(value))
+        if found is None:
+            return None
+        held = found[0]
+        same = held() is value if isinstance(held, weakref.ref) else held is value
+        return found[1] if same else None
+
+    def among(self, arguments: Iterable[Any]) -> Iterator[bytes]:
+        """The runs that computed these values, or what stands directly in them."""
+        if not self._known:
+            return
+        for value in arguments:
+            found = self.of(value)
+            if found is not None:
+                yield found
+                continue
+            inner: Iterable[Any] = ()
+            if isinstance(value, list | tuple):
+                inner = cast("list[Any]", value)
+            elif isinstance(value, Mapping):
+                inner = cast("Mapping[Any, Any]", value).values()
+            if inner and len(cast("list[Any]", value)) <= _WIDE:
+                for item in inner:
+                    found = self.of(item)
+                    if found is not None:
+                        yield found
+
+
+def _shared(value: Any) -> bool:
+    kind = type(value)
+    if value is None or kind is bool or value is ... or kind is type:
+        return True
+    if kind is int:
+        return -5 <= value <= 256
+    if kind is str or kind is bytes:  # constants that look like names are one object in the whole process
+        return len(value) < 2 or (value.isascii() and value.replace("_" if kind is str else b"_", value[:0]).isalnum())
+    return kind in (tuple, frozenset) and not value
