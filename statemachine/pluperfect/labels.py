@@ -149,9 +149,10 @@ class StateGroup:
 
 def is_state_iterable(obj: Any) -> bool:
     """Whether this is a list, set or tuple, not empty, of nothing but states."""
-    return (
-        isinstance(obj, list | set | tuple) and bool(obj) and all(isinstance(o, State) for o in cast("list[Any]", obj))
-    )
+    if not isinstance(obj, list | set | tuple):
+        return False
+    items: list[Any] = list(obj)  # type: ignore[reportUnknownArgumentType]
+    return bool(items) and all(isinstance(item, State) for item in items)
 
 
 def get_state_exception(state: State) -> Any:

@@ -499,12 +499,13 @@ def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseExcept
         return cast("BaseException", live.result(raise_on_failure=False))
     if isinstance(live, str):
         return FailedRun(live)
+    found: Any = live
     if isinstance(live, list | tuple | set) and live:
-        failed = [one for one in cast("list[Any]", live) if isinstance(one, State) and one.is_failed()]
+        failed = [one for one in found if isinstance(one, State) and one.is_failed()]
         if failed:
             return _exception(cast("Failed", failed[0]), failed[0]._attached)
-    if live is not None and type(live) is not Packed:
-        raise TypeError(f"The data of a failed state is an exception, a message, or states, not {type(live).__name__}.")
+    if found is not None and type(found) is not Packed:
+        raise TypeError(f"The data of a failed state is an exception, a message, or states, not {found!r}.")
     error = state.error
     cause = "timeout" if isinstance(state, TimedOut) else state.cause
     if error is not None and type(error.data) is Packed and "unpack" in attached and error.data.code != ABSENT:

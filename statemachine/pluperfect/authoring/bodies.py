@@ -359,7 +359,7 @@ class _InContext:
         self._context, self._awaited = context, awaited
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        steps = cast("Generator[Any, Any, Any]", self._awaited.__await__())
+        steps = self._awaited.__await__()
         step: Callable[[], Any] = steps.__next__
         while True:
             try:

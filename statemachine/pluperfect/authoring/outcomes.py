@@ -41,9 +41,12 @@ from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 if TYPE_CHECKING:
     from .frames import Frame
 
-__all__ = ["OURS", "brief", "failed", "packed", "raised", "returned", "timed_out"]
+__all__ = ["OURS", "TRACE", "brief", "failed", "packed", "raised", "returned", "timed_out", "user_traceback"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
+
+TRACE: Final = "_pluperfect_trace"
+"""The attribute by which an exception from another process brings its traceback."""
 
 OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError, PausedRun)
 """Errors that say nothing about the user's work: they leave the run open instead of failing it."""
@@ -190,7 +193,7 @@ def _error(frame: Frame, error: BaseException) -> Error:
         data = frame.log.hooks.pack(error)
     except Exception as reason:  # its class may do anything when it is pickled
         data = Packed(ABSENT, str(reason).encode())
-    return Error(name, str(error), _user_traceback(error), data)
+    return Error(name, str(error), user_traceback(error), data)
 
 
 # --- how a flow ends ----------------------------------------------------------------------------------------
@@ -255,8 +258,11 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames: what people look for is theirs."""
+def user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: what people look for is theirs; as a worker wrote it, where it was raised there."""
+    written = getattr(error, TRACE, None)
+    if written is not None:
+        return written
     package = f"{__name__.partition('.')[0]}."
     raw = [
         (frame, line)
