@@ -20,9 +20,9 @@ from .hooks import Log
 from .manager import Hooks
 from .records import decode, open_record
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
-from .transitions import Entry, Run, Transition, fold
+from .transitions import Entry, Materialization, Run, Transition, fold
 
-__all__ = ["Histories", "RecordedRun", "Seen", "id_text", "short_id"]
+__all__ = ["Histories", "Made", "RecordedRun", "Seen", "id_text", "short_id"]
 
 _CODES: Final = {kind.kind.lower(): kind.code for kind in KINDS}
 
@@ -51,6 +51,25 @@ class Seen(Struct, frozen=True):
     position: int
     run: str
     entry: Entry | None
+
+
+class Made(Struct, frozen=True):
+    """
+    One materialization of an asset.
+
+    Attributes:
+        key: The asset's URI.
+        run: The run that made it, or failed to.
+        at: When, UTC seconds since the epoch.
+        succeeded: Whether the run completed.
+        made: What is on record about it: the tool, the assets it was made from, metadata, properties.
+    """
+
+    key: str
+    run: RecordedRun
+    at: float
+    succeeded: bool
+    made: Materialization
 
 
 class RecordedRun:
@@ -261,6 +280,30 @@ class Histories:
                 yield Seen(position, id_text(open_record(data).run), decode(data))
             if not batch and not self.log.await_position(after, timeout):
                 return
+
+    def assets(self, key: str | None = None) -> list[Made]:
+        """
+        The materializations on record, the youngest first.
+
+        Args:
+            key: Of this asset alone.
+        """
+        self.log.flush()
+        found: list[Made] = []
+        after = 0
+        while batch := self.log.feed(after):
+            for position, data in batch:
+                after = position
+                entry = decode(data)
+                if isinstance(entry, Transition) and entry.facts.assets and entry.to.final:
+                    run = RecordedRun(self, open_record(data).run)
+                    done = entry.to.is_completed()
+                    found += [
+                        Made(made.key, run, entry.at, done, made)
+                        for made in entry.facts.assets
+                        if key is None or made.key == key
+                    ]
+        return found[::-1]
 
     def compare(self) -> list[str]:
         """Fold the whole log and say where a view differs from it, one line each; empty where all agree."""

@@ -65,6 +65,17 @@ def _validation(value: Any) -> Any:
     raise ValueError(f"parameters are validated (True), not validated (False), or 'strict', not {value!r}.")
 
 
+def _assets(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        from .assets import assets_from
+
+        return assets_from(value, name)
+
+    return check
+
+
 def _text(name: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is not None and not isinstance(value, str):
@@ -126,6 +137,9 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
                 "validate", False, "whether parameters are checked and converted: True, False, 'strict'", _validation
             ),
             Option("viz_return_value", None, "taken and kept, for drawings of flows"),
+            Option("asset_deps", None, "the assets that the task reads", _assets("asset_deps")),
+            Option("assets", None, "the assets that the task makes; see `materialize`", _assets("assets")),
+            Option("materialized_by", None, "the tool that makes them", _text("materialized_by")),
         )
     },
 }

@@ -72,9 +72,10 @@ class OpenLog(Histories):
         if known is None:
             definition = authored.define(self.hooks.options(authored.kind))
             plain = {
-                name: value if isinstance(value, str | int | float) else [*value]
+                name: plain
                 for name, value in authored.given.items()
-                if name not in {"name", "description", "version", "tags", "idempotency_key"} and _is_plain(value)
+                if name not in {"name", "description", "version", "tags", "idempotency_key"}
+                and (plain := _plain(value)) is not None
             }
             known = authored.known[self] = (definition, self.hooks.awake(definition), plain)
         return known
@@ -133,10 +134,15 @@ _entering = threading.Lock()
 _default: OpenLog | None = None
 
 
-def _is_plain(value: Any) -> bool:
+def _plain(value: Any) -> Any:
+    """An option as a record keeps it: a plain value, or a list of such; assets by their keys. None: not at all."""
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, list | tuple):
-        return all(isinstance(item, str | int | float) for item in value)  # type: ignore[reportUnknownVariableType]
-    return isinstance(value, str | int | float)
+        items: list[Any] = [getattr(item, "key", item) for item in value]  # type: ignore[reportUnknownVariableType]
+        if all(isinstance(item, str | int | float) for item in items):
+            return items
+    return None
 
 
 def open(
