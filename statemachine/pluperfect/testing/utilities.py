@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from ..authoring.logs import OpenLog, open
 
-__all__ = ["exceptions_equal", "prefect_test_harness", "test_harness"]
+__all__ = ["exceptions_equal", "harness", "prefect_test_harness"]
 
 
 @contextmanager
-def test_harness(server_startup_timeout: int | None = None) -> Iterator[OpenLog]:
+def harness(server_startup_timeout: int | None = None) -> Iterator[OpenLog]:
     """
     Have every run inside recorded in a store that is removed at the end.
 
@@ -26,8 +26,7 @@ def test_harness(server_startup_timeout: int | None = None) -> Iterator[OpenLog]
         yield log
 
 
-test_harness.__test__ = False  # type: ignore[attr-defined] - no test, whatever its name
-prefect_test_harness = test_harness
+prefect_test_harness = harness
 
 
 def exceptions_equal(a: object, b: object) -> bool:
