@@ -238,14 +238,14 @@ class Histories:
         if digits and len(wanted) >= 4:
             even = wanted[: len(wanted) // 2 * 2]
             found = [run for run in self.log.matching(bytes.fromhex(even), 1000) if run.hex().startswith(wanted)]
-        if not found and not digits:
+        if not found:
             found = list(islice(self.log.find(name=run_id), 1))
         if not found:
             # The end of an id, or a run name: a look at the roots' trees, the youngest first.
             for run in islice(self.log.find(), 100_000):
                 if digits and len(wanted) >= 4 and run.hex().endswith(wanted):
                     found.append(run)
-                elif not digits and self._run_name(run) == run_id:
+                elif self._run_name(run) == run_id:
                     found = [run]
                     break
         if len(found) == 1:
@@ -261,8 +261,9 @@ class Histories:
         raise UnknownRun(f"There is no run {run_id!r} in {self.log.uri}.{hint}")
 
     def _run_name(self, run: bytes) -> str:
-        entry = decode(self.log.records(run, 0, 1)[0])
-        spec = getattr(getattr(entry, "to", None), "spec", None)
+        # The name stands in the birth, or in the start of a run whose name was made of other runs' results.
+        start = [entry for entry in map(decode, self.log.records(run, 0, 4)) if entry is not None]
+        spec = fold(run, start).spec
         return spec.run_name if spec is not None else ""
 
     def follow(self, after: int = 0, *, timeout: float | None = None) -> Iterator[Seen]:

@@ -329,6 +329,8 @@ class Frame:
     # --- caches and earlier attempts
 
     def _look_up(self, facts: Facts, at: float) -> Facts:
+        if self.definition.owner.generates:
+            return facts  # its items are not on record: it can only be led again
         parent = self.parent
         if parent is not None and parent.run.generation > parent.run.since and self._may_replay():
             source = parent.earlier(self)

@@ -136,6 +136,10 @@ def _looped(frame: Frame, signal: LOOP) -> State:
         return failed(
             frame, TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)")
         )
+    if frame.definition.owner.generates:
+        return failed(
+            frame, TypeError("LOOP was raised in a generator, which loops by itself: write `while` around its `yield`")
+        )
     payload = None
     if signal.result is not NO_PAYLOAD:
         try:
