@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from msgspec import Struct
 
+from pluperfect.ambient import Body, current_body
 from pluperfect.cache_policies import (
     NO_CACHE,
     CacheKeyFnPolicy,
@@ -26,7 +27,6 @@ from pluperfect.cache_policies import (
     TaskSource,
 )
 from pluperfect.digests import Undigestible, digest, place_of
-from pluperfect.ambient import Body, current_body
 from pluperfect.errors import PluginError
 from pluperfect.histories import id_text
 from pluperfect.hooks import CacheKey, Definition, Option, hookimpl
@@ -67,7 +67,9 @@ def _expiration(value: Any) -> float | None:
 
 def _storage_key(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"result_storage_key is a text, a template over parameters, flow_run and task_run, not {value!r}.")
+        raise TypeError(
+            f"result_storage_key is a text, a template over parameters, flow_run and task_run, not {value!r}."
+        )
     return value or None
 
 
@@ -110,7 +112,7 @@ def cache_key(
     run: Run, definition: Definition, arguments: Mapping[str, Any], flow_inputs: Mapping[str, Any]
 ) -> CacheKey | None:
     """The key of a call, with the parts that it was made of."""
-    given, settings = definition.options, get_current_settings()
+    given = definition.options
     policy: CachePolicy | None = given.get("cache_policy")
     fn, template = given.get("cache_key_fn"), given.get("result_storage_key")
     if fn is not None:
@@ -119,6 +121,7 @@ def cache_key(
         policy = CacheKeyFnPolicy(fn)
     if template is None and (policy is None or isinstance(policy, NoCache)):
         return None
+    settings = get_current_settings()
     if settings.tasks_disable_caching:
         return CacheKey(None, why="TASKS_DISABLE_CACHING: no call is cached")
     if given.get("persist_result") is False:

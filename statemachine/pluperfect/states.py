@@ -519,7 +519,7 @@ _SAYS_LITTLE: Final = {"crashed": "Run crashed.", "cancelled": "Run cancelled."}
 def _exception(state: State) -> BaseException:
     """The exception behind a failure: the live one, else the recorded one, else one that quotes the record."""
     if not isinstance(state, Failed | TimedOut):
-        raise ValueError(f"Expected failed or crashed state got {state}.")  # noqa: TRY004 - Prefect's
+        raise ValueError(f"Expected failed or crashed state got {state}.")
     cause = "timeout" if isinstance(state, TimedOut) else state.cause
     wrapper = _BY_CAUSE.get(cause, FailedRun)
     live: Any = state.live

@@ -467,7 +467,9 @@ SETTINGS = [(task, "TASKS"), (flow, "FLOWS")]
 
 
 @pytest.mark.parametrize(("decorate", "prefix"), SETTINGS, ids=["task", "flow"])
-@pytest.mark.parametrize("spelling", ["{}_DEFAULT_RETRIES", "PREFECT_{}_DEFAULT_RETRIES", "PLUPERFECT_{}_DEFAULT_RETRIES"])
+@pytest.mark.parametrize(
+    "spelling", ["{}_DEFAULT_RETRIES", "PREFECT_{}_DEFAULT_RETRIES", "PLUPERFECT_{}_DEFAULT_RETRIES"]
+)
 def test_a_setting_gives_the_retries_that_a_decorator_does_not(log, setting, decorate, prefix, spelling):
     setting(**{spelling.format(prefix): 2})
     shaky, attempts = failing(2, decorate)

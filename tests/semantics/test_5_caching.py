@@ -259,7 +259,7 @@ def test_a_storage_key_beats_a_policy(log):
 
 
 def test_a_storage_key_that_cannot_be_made_is_logged_and_the_body_runs(log, caplog):
-    counted, calls = counting(result_storage_key="{parameters[nobody]}")
+    counted, _calls = counting(result_storage_key="{parameters[nobody]}")
     assert counted() == [1, 0]
     assert "nobody" in caplog.text
     assert "nobody" in log.runs()[0].transitions[1].facts.uncached
@@ -599,7 +599,7 @@ def test_without_an_expiration_a_result_answers_for_ever(log, clock):
 
 
 def test_an_expiration_binds_all_who_share_the_key(log, clock):
-    brief, calls = counting(cache_policy=INPUTS, cache_expiration=60)
+    brief, _calls = counting(cache_policy=INPUTS, cache_expiration=60)
     patient, more = counting(cache_policy=INPUTS)
     brief()
     patient()
@@ -612,10 +612,8 @@ def test_an_expiration_binds_all_who_share_the_key(log, clock):
 @both
 def test_refresh_cache_makes_the_call_and_replaces_the_entry(log, is_async):
     values = iter("abc")
-    counted, calls = counting(is_async=is_async, cache_policy=INPUTS, fn=lambda x, y: next(values))
-    fresh, _ = counting(
-        is_async=is_async, cache_policy=INPUTS, refresh_cache=True, fn=lambda x, y: next(values)
-    )
+    counted, _calls = counting(is_async=is_async, cache_policy=INPUTS, fn=lambda x, y: next(values))
+    fresh, _ = counting(is_async=is_async, cache_policy=INPUTS, refresh_cache=True, fn=lambda x, y: next(values))
     assert counted() == "a"
     assert fresh() == "b"
     assert counted() == "b"
