@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from .hooks import Log
 from .manager import Hooks
 from .records import decode, open_record
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
-from .transitions import Entry, Materialization, Run, Transition, fold
+from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
 __all__ = ["Histories", "Made", "RecordedRun", "Seen", "id_text", "short_id"]
 
@@ -86,7 +87,16 @@ class RecordedRun:
     @property
     def history(self) -> tuple[Entry, ...]:
         """All entries, oldest first: every transition, and every ruling that refused or delayed one."""
-        return tuple(entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
+        run, found = Run(self._run), list[Entry]()
+        for entry in self._entries():
+            run = apply(run, entry)
+            found.append(entry)
+            if isinstance(entry, Transition):
+                self.histories.make_readable(entry.to, run)
+        return tuple(found)
+
+    def _entries(self) -> Iterator[Entry]:
+        return (entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -100,7 +110,7 @@ class RecordedRun:
         Raises:
             IndexError: The run has no such entry.
         """
-        history = self.history
+        history = list(self._entries())
         if not 0 <= seq <= len(history):
             raise IndexError(f"Run {self.id} has {len(history)} entries; at({seq}) is not among 0 to {len(history)}.")
         return self._read(fold(self._run, history[:seq]))
@@ -108,11 +118,11 @@ class RecordedRun:
     @property
     def folded(self) -> Run:
         """The run as it is now."""
-        return self._read(fold(self._run, self.history))
+        return self._read(fold(self._run, self._entries()))
 
     def _read(self, run: Run) -> Run:
         if run.state is not None:
-            self.histories.make_readable(run.state)
+            self.histories.make_readable(run.state, run)
         return run
 
     @property
@@ -327,11 +337,16 @@ class Histories:
             return self.load(cited).state
         return [self.load(run).state for run in cited]
 
-    def make_readable(self, state: State) -> None:
-        """Let a recorded state decode its data when it is asked for its result."""
+    def make_readable(self, state: State, run: Run) -> None:
+        """Let a recorded state decode its data when it is asked for its result, and know its run, folded up to it."""
         if isinstance(state, Cached) and state.data is None and state.source is not None:
             state.cite(self.recorded_data(*state.source))
+        self.show(state, run)
+
+    def show(self, state: State, run: Run) -> None:
+        """Let the last state of a run decode what is recorded, and know where it stands and since when."""
         state.read_with(self.unpack)
+        state.belongs_to(run.id, datetime.fromtimestamp(run.updated, UTC), run.attempt)
 
     def recorded_data(self, run: bytes, seq: int) -> Any:
         """The packed result that a run recorded at ``seq``; None where there is none."""
@@ -347,7 +362,7 @@ class Histories:
         """Fold a run from its log; a run without records has ``seq`` 0."""
         folded = fold(run, (entry for entry in map(decode, self.log.records(run)) if entry is not None))
         if folded.state is not None:
-            self.make_readable(folded.state)
+            self.make_readable(folded.state, folded)
         return folded
 
     def describe(self, packed: Any) -> str:

@@ -15,7 +15,7 @@ from ..digests import place_of
 from ..errors import InvalidNameError
 from ..hooks import Definition, Option
 from ..manager import builtin_options
-from ..settings import get_current_settings
+from ..settings import SETTINGS, get_current_settings
 from .annotations import unmapped
 from .binding import Binder, reserved
 from .names import call_key
@@ -210,8 +210,13 @@ class Authored:
         for name, option in known.items():
             if option.setting and name not in checked:
                 value = getattr(get_current_settings(), option.setting)
-                if value is not None and value != option.default:
+                if value not in (None, option.default, SETTINGS[option.setting].default()):
                     checked[name] = value if option.check is None else option.check(value)
+        for name, option in known.items():
+            if option.complete is not None:
+                value = option.complete(checked.get(name, option.default), checked)
+                if name in checked or value != option.default:
+                    checked[name] = value
         if checked.get("on_interrupt") == "fail" and checked.get("durability") in ("result", "lazy"):
             raise ValueError(
                 "on_interrupt='fail' (at most once) needs durability='effect': at the other levels a call may run again unmarked."
@@ -252,6 +257,9 @@ class Authored:
                 )
             checked = name in ENGINE[self.kind] or name in builtin
             options[name] = value if checked or option.check is None else option.check(value)
+        for name, option in plugin_options.items():
+            if option.complete is not None and name not in builtin:
+                options[name] = option.complete(options[name], options)
         return Definition(
             self.kind,
             self.name,

@@ -19,6 +19,7 @@ from ..errors import (
     StoreError,
     UnpackableValue,
 )
+from ..settings import get_current_settings
 from ..states import (
     ABSENT,
     FOREIGN,
@@ -32,6 +33,7 @@ from ..states import (
     Retrying,
     State,
     TimedOut,
+    usable,
 )
 from .arguments import each_run, holds_runs, resolved
 from .deadlines import DeadlinePassed
@@ -39,6 +41,7 @@ from .futures import Future
 from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from .frames import Frame
 
 __all__ = ["OURS", "TRACE", "brief", "failed", "packed", "raised", "returned", "timed_out", "user_traceback"]
@@ -58,20 +61,43 @@ def returned(frame: Frame, value: Any) -> State:
         value = _flow_value(frame, value)
     if isinstance(value, State):
         return _returned_state(frame, value)
-    if frame.definition.options.get("persist_result") is False:
-        state = Completed()
-    else:
-        state = Completed(data=_pack(frame, value, "result"))
-    state.carry(value)
+    state = Completed(data=_recorded(frame, value))
+    if frame.definition.options.get("cache_result_in_memory", True) or not usable(state.data):
+        state.carry(value)
     return state
+
+
+def _asked_for(frame: Frame, option: str) -> Any:
+    """What the run says of its results, or what those that called it say."""
+    here: Frame | None = frame
+    while here is not None:
+        value = here.definition.options.get(option)
+        if value is not None:
+            return value
+        here = here.parent
+    return None
+
+
+def _recorded(frame: Frame, value: Any) -> Any:
+    """
+    The packed result; None where it is not recorded.
+
+    Whether it is, says the run, else the setting for tasks, else those that called it, else the setting for all.
+    """
+    settings = get_current_settings()
+    own = frame.definition.options.get("persist_result")
+    if own is None:
+        own = settings.tasks_default_persist_result if frame.definition.kind == "task" else None
+        own = _asked_for(frame, "persist_result") if own is None else own
+        own = settings.results_persist_by_default if own is None else own
+    return _pack(frame, value, settings) if own else None
 
 
 def _returned_state(frame: Frame, state: State) -> State:
     if isinstance(state, Completed | Cached):
         live = state.data if state.live is None else state.live
-        kept = Completed(
-            state.message, packed(frame, state).data, name=state.name if state.kind != state.name else "Completed"
-        )
+        data = state.data if type(state.data) is Packed else _recorded(frame, live)
+        kept = Completed(state.message, data, name=state.name if state.kind != state.name else "Completed")
         kept.carry(live)
         return kept
     if isinstance(state, Failed | TimedOut):
@@ -159,27 +185,36 @@ def _signalled(frame: Frame, signal: Signal) -> State:
     return _returned_state(frame, state)
 
 
-def _pack(frame: Frame, value: Any, what: str) -> Any:
+def _pack(frame: Frame, value: Any, settings: Settings) -> Any:
     try:
-        serializer = frame.definition.options.get("result_serializer") if what == "result" else None
-        if serializer is not None:
-            return Packed(FOREIGN, msgspec.msgpack.encode([serializer.type, serializer.dumps(value)]))
-        return frame.log.hooks.pack(value)
+        serializer = _asked_for(frame, "result_serializer") or settings.results_default_serializer
+        return frame.log.hooks.pack(value) if serializer is None else _serialized(serializer, value)
     except UnpackableValue as error:
         _log.warning(
-            "the %s of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
-            what,
+            "the result of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
             frame.run.birth.run_name,
             error,
         )
         return Packed(ABSENT, str(error).encode())
 
 
+def _serialized(wanted: Any, value: Any) -> Packed:
+    """A value as another serializer than the log's own writes it, beside the reference that finds it again."""
+    from ..serializers import resolve
+
+    serializer = resolve(wanted)
+    reference = getattr(serializer, "reference", None) or serializer.type
+    try:
+        return Packed(FOREIGN, msgspec.msgpack.encode([reference, serializer.dumps(value)]))
+    except Exception as error:  # what a user's serializer raises says that it cannot
+        raise UnpackableValue(f"the serializer {reference!r} does not take it ({brief(error)})") from error
+
+
 def packed(frame: Frame, state: State) -> Any:
     """The state with its live data packed, as the log needs it."""
     if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
         live = state.data
-        state = replace(state, data=_pack(frame, live, "result"))
+        state = replace(state, data=_pack(frame, live, get_current_settings()))
         state.carry(live)
     elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
         state = replace(state, payload=frame.log.hooks.pack(state.payload))
