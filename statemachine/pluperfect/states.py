@@ -536,7 +536,7 @@ def _exception(state: State) -> BaseException:
         if failed:
             return _exception(failed[0])
         raise ValueError("Failed state result was an iterable of states but none were failed.")
-    found: Any = live
+    found = cast("Any", live)
     if found is not None and type(found) is not Packed:
         raise TypeError(
             f"Unexpected result for failed state: {found!r} -- {type(found).__name__} cannot be resolved into an exception."

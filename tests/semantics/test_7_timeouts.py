@@ -11,6 +11,7 @@ import pytest
 import pluperfect
 from pluperfect import flow, task
 from pluperfect.errors import RunTimeout
+from pluperfect.runtime import task_run
 from pluperfect.testing import kinds
 
 LIMIT = 0.05
