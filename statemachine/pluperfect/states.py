@@ -314,6 +314,9 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         """The attempt that the run was in, from 1 (0: not begun); None for a state made by hand."""
         return self._attached.get("attempt")
 
+    def __hash__(self) -> int:  # what a state carries may not be hashable
+        return hash((self.kind, self.message))
+
     def __str__(self) -> str:
         name = str(getattr(self, "name", self.kind))
         parts = [repr(self.message)] if self.message else []
