@@ -156,9 +156,8 @@ class StateGroup:
 
 def is_state_iterable(obj: Any) -> bool:
     """Whether this is a list, set or tuple, not empty, of nothing but states."""
-    return (
-        isinstance(obj, list | set | tuple) and bool(obj) and all(isinstance(o, State) for o in cast("list[Any]", obj))
-    )
+    listed = cast("list[Any]", obj) if isinstance(obj, list | set | tuple) else []
+    return bool(listed) and all(isinstance(one, State) for one in listed)
 
 
 def get_state_exception(state: State) -> Any:

@@ -534,10 +534,11 @@ def _exception(state: State) -> BaseException:
         return _exception(live)
     if isinstance(live, str):
         return wrapper(live)
-    if isinstance(live, list | tuple | set) and all(isinstance(one, State) for one in cast("list[Any]", live)) and live:
-        failed = [one for one in cast("list[State]", live) if one.is_failed()]
-        if failed:
-            return _exception(failed[0])
+    several = cast("list[Any]", live) if isinstance(live, list | tuple | set) else []
+    if several and all(isinstance(one, State) for one in several):
+        for one in several:
+            if one.is_failed():
+                return _exception(one)
         raise ValueError("Failed state result was an iterable of states but none were failed.")
     if live is not None and type(live) is not Packed:
         raise TypeError(
