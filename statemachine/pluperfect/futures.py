@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .authoring.arguments import Found, resolved
+from .authoring.arguments import Found, each_run, resolved
 from .authoring.futures import Future, FutureList, as_completed, wait
+from .errors import UpstreamTaskError
+from .states import State
 
 PrefectFuture = Future
 PrefectFutureList = FutureList
@@ -23,21 +25,35 @@ __all__ = [
 
 
 def resolve_futures_to_states(expr: Any) -> Any:
-    """The same with each future in it, wherever it stands in containers, waited for and replaced by its final state."""
-    return resolved(expr, _state_of)
+    """The same value with the final state in the place of each future, in collections, dataclasses and models too."""
+    _wait_for_all(expr)
+    return resolved(expr, lambda found: found.state)
 
 
 def resolve_futures_to_results(expr: Any) -> Any:
     """
-    The same with each future in it, wherever it stands in containers, waited for and replaced by its result.
+    The same value with the result in the place of each future, in collections, dataclasses and models too.
 
     Raises:
-        Exception: What a failed call raised.
+        UpstreamTaskError: A call has no result; its exception is the cause.
     """
-    return resolved(expr, lambda found: found.run.result())
+    _wait_for_all(expr)
+    return resolved(expr, _result_of)
 
 
-def _state_of(found: Found) -> Any:
-    if isinstance(found.run, Future):
-        found.run.wait()
-    return found.state
+def _wait_for_all(expr: Any) -> None:
+    for found in each_run(expr):
+        if isinstance(found.run, Future):
+            found.run.wait()
+
+
+def _result_of(found: Found) -> Any:
+    if isinstance(found.run, State):
+        return found.run
+    state = found.state
+    if state.is_completed():
+        return found.run.result()
+    error: Any = found.run.result(raise_on_failure=False)
+    raise UpstreamTaskError(
+        f"At least one result did not complete successfully: {found.run.frame.run.name} ended as {state}."
+    ) from (error if isinstance(error, BaseException) else None)

@@ -7,7 +7,7 @@ They are found in `pluperfect.states`. Nothing here reads a clock: a time that i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from .states import Answer, Completed, Failed, Pending, Retrying, State, StateType, asked_by_coroutine
 
@@ -156,10 +156,8 @@ class StateGroup:
 
 def is_state_iterable(obj: Any) -> bool:
     """Whether this is a list, set or tuple, not empty, of nothing but states."""
-    if not isinstance(obj, list | set | tuple):
-        return False
-    items: list[Any] = list(obj)  # type: ignore[reportUnknownArgumentType]
-    return bool(items) and all(isinstance(item, State) for item in items)
+    listed = cast("list[Any]", obj) if isinstance(obj, list | set | tuple) else []
+    return bool(listed) and all(isinstance(one, State) for one in listed)
 
 
 def get_state_exception(state: State) -> Any:

@@ -87,10 +87,14 @@ class ResultStore:
         """
         key = key or uuid4().hex
         after = None if expiration is None else expiration.timestamp() - self.log.clock.now()
+
+        def name(_context: Any, _arguments: Any) -> str:
+            return key
+
         keep: Task[[], Any] = Task(
             lambda: obj,
             name="write-result",
-            cache_key_fn=lambda *_: key,  # type: ignore[reportUnknownLambdaType]
+            cache_key_fn=name,
             cache_expiration=after,
             refresh_cache=True,
             persist_result=True,

@@ -314,6 +314,9 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         """The attempt that the run was in, from 1 (0: not begun); None for a state made by hand."""
         return self._attached.get("attempt")
 
+    def __hash__(self) -> int:  # what a state carries may not be hashable
+        return hash((self.kind, self.message))
+
     def __str__(self) -> str:
         name = str(getattr(self, "name", self.kind))
         parts = [repr(self.message)] if self.message else []
@@ -531,10 +534,11 @@ def _exception(state: State) -> BaseException:
         return _exception(live)
     if isinstance(live, str):
         return wrapper(live)
-    if isinstance(live, list | tuple | set) and all(isinstance(one, State) for one in cast("list[Any]", live)) and live:
-        failed = [one for one in cast("list[State]", live) if one.is_failed()]
-        if failed:
-            return _exception(failed[0])
+    several = cast("list[Any]", live) if isinstance(live, list | tuple | set) else []
+    if several and all(isinstance(one, State) for one in several):
+        for one in several:
+            if one.is_failed():
+                return _exception(one)
         raise ValueError("Failed state result was an iterable of states but none were failed.")
     found = cast("Any", live)
     if found is not None and type(found) is not Packed:

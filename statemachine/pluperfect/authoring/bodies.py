@@ -379,12 +379,7 @@ class _InContext:
 
 async def await_end(future: Future[Any]) -> None:
     """Await the end of a call, whatever it is."""
-    if not future.done():
-        try:
-            await future
-        except Exception:
-            if not future.done():
-                raise
+    await future.ended()
 
 
 def finish_awaitable(waiting: Any) -> Any:

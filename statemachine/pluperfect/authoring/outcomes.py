@@ -35,6 +35,7 @@ from ..states import (
     TimedOut,
     usable,
 )
+from .annotations import quote
 from .arguments import each_run, holds_runs, resolved
 from .deadlines import DeadlinePassed
 from .futures import Future
@@ -248,13 +249,19 @@ def _flow_value(frame: Frame, value: Any) -> Any:
     elif isinstance(value, list | tuple | set) and value:
         items = cast("list[Any]", value)
         listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
-    if holds_runs(value):
+    if not isinstance(value, quote) and holds_runs(value):
         states = [found.state for found in each_run(value)]
         value = resolved(value, lambda found: found.state)
         failed = [state for state in states if state.is_failed()]
+        cancelled = [state for state in failed if state.is_cancelled()]
+        if cancelled:
+            return _cancelled(f"{len(cancelled)}/{len(states)} states cancelled.", frame, cancelled[0])
         if failed:
             return _children_failed(frame, len(failed), len(states), failed[0])
         if listed is not None:
+            waiting = sum(not state.final for state in states)
+            if waiting:
+                return Failed(f"{waiting}/{len(states)} states are not final.", "children")
             return _citing(value, "All states completed.")
         return value
     unseen = [future for future in frame.failures if not future.looked_at]
@@ -270,6 +277,13 @@ def _flow_value(frame: Frame, value: Any) -> Any:
 def _children_failed(frame: Frame, failed: int, total: int, first: State) -> Failed:
     error = first.result(raise_on_failure=False)
     state = Failed(f"{failed}/{total} states failed.", "children", _error(frame, error))
+    state.carry(error)
+    return state
+
+
+def _cancelled(message: str, frame: Frame, first: State) -> Failed:
+    error = first.result(raise_on_failure=False)
+    state = Failed(message, "cancelled", _error(frame, error))
     state.carry(error)
     return state
 
