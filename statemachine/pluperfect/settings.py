@@ -230,9 +230,12 @@ class Setting:
         told = next((part for part in parts if isinstance(part, About)), About(""))
         kind = next((part for part in parts if isinstance(part, Kind)), Kind("a text", str))
         inner = get_args(type)[0] if get_origin(type) is Annotated else type
-        self.field, self.name = field, f"PLUPERFECT_{field.upper()}"
-        self.about, self.aliases, self.allowed = told.text, told.aliases, kind.allowed
-        self.secret = get_origin(inner) is Secret
+        self.field: str = field
+        self.name: str = f"PLUPERFECT_{field.upper()}"
+        self.about: str = told.text
+        self.aliases: tuple[str, ...] = told.aliases
+        self.allowed: str = kind.allowed
+        self.secret: bool = get_origin(inner) is Secret
         self._type, self._kind, self._default = get_args(inner)[0] if self.secret else type, kind, default
 
     def default(self) -> Any:
