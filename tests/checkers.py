@@ -27,8 +27,9 @@ def histories(log):
     """The entries of each run, by id."""
     by_run = {}
     for _, data in whole(log):
-        record = records.open_record(data)
-        by_run.setdefault(record.run, []).append(records.entry_of(record))
+        row = records.open_row(data)
+        if row.record.run != log.store_id:
+            by_run.setdefault(row.record.run, []).append(row.entry(log.blob))
     return by_run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluperfect import records, states, transitions
-from pluperfect.errors import StoreDamaged
+from pluperfect.errors import RedactedValue, StoreDamaged
 from pluperfect.states import KINDS, codec_of
 
 DOCUMENT = (Path(__file__).parents[1] / "specs" / "records.md").read_text()
@@ -61,22 +62,26 @@ def test_the_tables_are_those_of_the_code():
         assert codec_of(states.Packed(int(code), b"")) == codec
 
 
-def test_what_is_not_known_passes_through():
-    record = msgspec.msgpack.encode([bytes(16), 1, 5, 0, "dist/later", 7, bytes(32), {"any": ["thing"]}, {"x": 1}])
+def row_of(record, values=()):
+    return msgspec.msgpack.encode([msgspec.msgpack.encode(record), values])
 
-    assert records.decode(record) is None
-    assert records.open_record(record).type == "dist/later"
-    newer = msgspec.msgpack.encode([bytes(16), 1, 5, 0, "transition", 2, bytes(32), ["of", "later"], {}])
+
+def test_what_is_not_known_passes_through():
+    row = row_of([bytes(16), 1, 5, 0, "dist/later", 7, bytes(32), {"any": ["thing"]}, {"x": 1}])
+
+    assert records.decode(row) is None
+    assert records.open_record(row).type == "dist/later"
+    newer = row_of([bytes(16), 1, 5, 0, "transition", 2, bytes(32), ["of", "later"], {}])
     assert records.decode(newer) is None
 
 
 def test_a_record_of_a_later_release_with_more_fields_at_the_end_is_read():
     _, _, data, _ = EXAMPLES[1]
-    raw = msgspec.msgpack.decode(data)
+    raw = msgspec.msgpack.decode(records.open_row(data).raw)
     raw[7][0].append("a later field")
     raw.append("another")
 
-    assert records.decode(msgspec.msgpack.encode(raw)).to.kind == "Running"
+    assert records.decode(row_of(raw)).to.kind == "Running"
 
 
 @given(st.binary(max_size=60))
@@ -95,4 +100,53 @@ def test_a_damaged_record_never_decodes_to_the_same_leaf(data):
     damaged = bytearray(record)
     damaged[place] ^= 1 << bit
 
-    assert records.leaf(bytes(damaged)) != leaf
+    try:
+        assert records.leaf(bytes(damaged)) != leaf
+    except StoreDamaged:
+        pass  # it is no row any more
+
+
+def test_the_leaf_binds_the_record_and_the_digest_of_each_value():
+    row = records.open_row(EXAMPLES[0][2])
+    digests = [sha256(value).digest() for value in row.values]
+
+    assert len(digests) == 1
+    assert row.leaf == sha256(b"\0" + row.raw + b"".join(digests)).digest()
+
+
+def test_a_value_can_be_taken_away_and_everything_else_stays_proved():
+    _, line, data, leaf = EXAMPLES[5]
+    row = records.open_row(data)
+    taken = [msgspec.msgpack.Ext(1, sha256(v).digest() + len(v).to_bytes(8, "big")) for v in row.values]
+    without = msgspec.msgpack.encode([row.raw, taken])
+    entry = records.decode(without)
+
+    assert taken
+    assert records.leaf(without) == leaf
+    assert str(entry).strip() == line
+    assert (entry.to.data.size, entry.to.data.digest) == (len(row.values[0]), taken[0].data[:32])
+    with pytest.raises(RedactedValue, match=f"SHA-256 {entry.to.data.digest.hex()}.*redacted"):
+        entry.to.data.data  # noqa: B018
+    assert records.decode(without, {entry.to.data.digest: row.values[0]}.get) == records.decode(data)
+
+
+@given(st.binary(max_size=5_000))
+def test_a_value_stands_in_its_row_up_to_a_size_and_beyond_that_its_digest_does(data):
+    run, entry = bytes(16), transitions.Transition(1, 5.0, states.Completed(data=states.Packed(1, data)))
+    row = records.open_row(records.encode(run, entry, records.GENESIS))
+
+    assert row.digests == [sha256(data).digest()]
+    assert (row.values == [data]) == (len(data) <= records.INLINE)
+    assert row.entry({sha256(data).digest(): data}.get) == entry
+
+
+def test_a_value_that_stands_twice_in_an_entry_is_kept_once():
+    error = states.Error("E", "m", "", states.Packed(3, b"pickled"))
+    asked = states.Failed("m", "error", error)
+    entry = transitions.Transition(
+        3, 5.0, states.Retrying("m", "error", 6.0, 1.0, None, error), asked, "retries", "1 of 2"
+    )
+
+    row = records.open_row(records.encode(bytes(16), entry, records.GENESIS))
+    assert row.values == [b"pickled"]
+    assert row.entry() == entry

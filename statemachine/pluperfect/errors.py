@@ -28,6 +28,7 @@ __all__ = [
     "PausedRun",
     "PluginError",
     "PluperfectError",
+    "RedactedValue",
     "Refused",
     "ReservedArgumentError",
     "RuleError",
@@ -111,7 +112,11 @@ class Conflict(PluperfectError):
 
 
 class Fenced(Conflict):
-    """Another process took this tree of runs over (a higher epoch); this writer has to stop."""
+    """
+    Another process carries this tree of runs out; this writer has to stop.
+
+    ``run`` is the root, ``expected`` the term of this writer (0: it had none yet), ``actual`` the term that holds.
+    """
 
 
 # --- the user's program differs from its record, or used us wrongly -------------------------------------
@@ -194,6 +199,10 @@ class UnfinishedRun(PluperfectError):
 
 class MissingResult(PluperfectError):
     """The run completed, but its result is not on record; the message gives the reason."""
+
+
+class RedactedValue(MissingResult):
+    """The bytes of a recorded value are not in the log any more; their digest is."""
 
 
 class UnpackableValue(PluperfectError, ValueError):

@@ -19,7 +19,7 @@ from msgspec import Struct
 from .errors import UnknownRun
 from .hooks import Log
 from .manager import Hooks
-from .records import decode, open_record
+from .records import decode, open_row
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
@@ -97,7 +97,7 @@ class RecordedRun:
         return tuple(found)
 
     def _entries(self) -> Iterator[Entry]:
-        return (entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
+        return self.histories.entries(self._run)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -274,7 +274,7 @@ class Histories:
 
     def _run_name(self, run: bytes) -> str:
         # The name stands in the birth, or in the start of a run whose name was made of other runs' results.
-        start = [entry for entry in map(decode, self.log.records(run, 0, 4)) if entry is not None]
+        start = list(self.entries(run, 0, 4))
         spec = fold(run, start).spec
         return spec.run_name if spec is not None else ""
 
@@ -290,7 +290,8 @@ class Histories:
             batch = self.log.feed(after)
             for position, data in batch:
                 after = position
-                yield Seen(position, id_text(open_record(data).run), decode(data))
+                row = open_row(data)
+                yield Seen(position, id_text(row.record.run), row.entry(self.log.blob))
             if not batch and not self.log.await_position(after, timeout):
                 return
 
@@ -307,9 +308,10 @@ class Histories:
         while batch := self.log.feed(after):
             for position, data in batch:
                 after = position
-                entry = decode(data)
+                row = open_row(data)
+                entry = row.entry()
                 if isinstance(entry, Transition) and entry.facts.assets and entry.to.final:
-                    run = RecordedRun(self, open_record(data).run)
+                    run = RecordedRun(self, row.record.run)
                     done = entry.to.is_completed()
                     found += [
                         Made(made.key, run, entry.at, done, made)
@@ -329,6 +331,13 @@ class Histories:
         return self.log.rebuild()
 
     # --- decoding on demand
+
+    def entries(self, run: bytes, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+        """The entries of a run with ``after < seq <= upto``, oldest first; what this release does not know is left out."""
+        for data in self.log.records(run, after, upto):
+            entry = decode(data, self.log.blob)
+            if entry is not None:
+                yield entry
 
     def unpack(self, packed: Any) -> Any:
         """Decode a packed value; a reference to runs gives their states."""
@@ -353,7 +362,7 @@ class Histories:
     def recorded_data(self, run: bytes, seq: int) -> Any:
         """The packed result that a run recorded at ``seq``; None where there is none."""
         records = self.log.records(run, seq - 1, seq)
-        entry = decode(records[0]) if records else None
+        entry = decode(records[0], self.log.blob) if records else None
         state = None if entry is None else entry.to
         data = getattr(state, "data", None)
         if data is None and isinstance(state, Cached) and state.source is not None and state.source != (run, seq):
@@ -362,7 +371,7 @@ class Histories:
 
     def load(self, run: bytes) -> Run:
         """Fold a run from its log; a run without records has ``seq`` 0."""
-        folded = fold(run, (entry for entry in map(decode, self.log.records(run)) if entry is not None))
+        folded = fold(run, self.entries(run))
         if folded.state is not None:
             self.make_readable(folded.state, folded)
         return folded

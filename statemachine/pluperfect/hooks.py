@@ -31,6 +31,7 @@ __all__ = [
     "Cell",
     "Definition",
     "Head",
+    "Holder",
     "Log",
     "Option",
     "Part",
@@ -191,6 +192,23 @@ class Cell(Struct, frozen=True, array_like=True):
     expires: float | None = None
 
 
+class Holder(Struct, frozen=True):
+    """
+    Who carries out a tree of runs.
+
+    Attributes:
+        epoch: The term.
+        owner: The id of the owner: one opening of the store by one process.
+        told: The owner in words.
+        gone: Why the tree may be taken over; empty while its owner lives.
+    """
+
+    epoch: int
+    owner: bytes
+    told: str
+    gone: str
+
+
 class Ticket(Protocol):
     """What an append gives back: it is done when the commit that holds the entries has returned."""
 
@@ -228,7 +246,7 @@ class Log(Protocol):
         """The address that opens this log again."""
         ...
 
-    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> Ticket:
+    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005, claim: bool = False) -> Ticket:
         """
         Append entries, all parts or none.
 
@@ -236,10 +254,45 @@ class Log(Protocol):
             parts: At most one for each run.
             epoch: The writer's term. A lower one than the tree has seen is refused; a higher one is kept.
             hold: How long the commit may wait for company, in seconds, unless somebody waits for it.
+            claim: The first part is the birth of a root, which this process will carry out: others may not, until
+                it lets go of it or is gone.
 
         Raises:
             StoreClosed, StoreForked: The log does not take entries any more.
         """
+        ...
+
+    def claim(self, root: bytes, at: float) -> int:
+        """
+        Become the one who carries out a tree, born or not; durable when this returns.
+
+        Args:
+            root: The run at its top.
+            at: When, UTC seconds; it stands in the record of the takeover.
+
+        Returns:
+            The term for this process's appends.
+
+        Raises:
+            Fenced: Somebody else carries it out, and still lives.
+        """
+        ...
+
+    def release(self, root: bytes, epoch: int) -> None:
+        """Let go of a tree that this process carried out in this term, once what was appended before is committed."""
+        ...
+
+    def holder(self, root: bytes) -> Holder | None:
+        """Who carries out a tree; None: nobody does."""
+        ...
+
+    def blob(self, digest: bytes) -> bytes | None:
+        """The large value with this SHA-256; None where it is not kept here."""
+        ...
+
+    @property
+    def store_id(self) -> bytes:
+        """The id of the store, under which the log has what the store itself did or refused: no run, but records."""
         ...
 
     def flush(self) -> None:

@@ -1,33 +1,63 @@
 """
 The bytes of a record, and the way back.
 
-A record is a msgpack array ``[run, seq, at, epoch, type, version, prev, body, meta]``. The envelope is
-the same for every type; the body is decoded by the struct that the registry has for (type, version).
+A **row** of the log is a record and the values that it names. The record is a msgpack array ``[run, seq, at, epoch,
+type, version, prev, body, meta]``, where each value stands as a number; the row has the values themselves, or the
+digests of those that are kept elsewhere or are gone. The leaf hash binds the record and the digests of its values: a
+value can be taken away, and everything else is still proved.
+
 Stored bytes are never encoded again: what this version does not know passes through as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.msgpack import Ext
 
 from .errors import StoreDamaged
 from .states import StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
+from .values import RESULT, Packed
 
-__all__ = ["GENESIS", "Record", "body_of", "check_body", "decode", "encode", "entry_of", "leaf", "open_record", "seal"]
+__all__ = [
+    "GENESIS",
+    "INLINE",
+    "Body",
+    "Fetch",
+    "Record",
+    "Row",
+    "body_of",
+    "check_body",
+    "decode",
+    "encode",
+    "leaf",
+    "open_record",
+    "open_row",
+    "seal",
+    "seal_note",
+]
 
 GENESIS: Final = bytes(32)
 """The ``prev`` of a run's first record."""
 
+INLINE: Final = 2_048
+"""A value of more bytes than this does not stand in the row that names it, but where its digest leads."""
+
+Fetch = Callable[[bytes], "bytes | None"]
+"""Gives the bytes with this SHA-256; None where they are not there."""
+
+_KEPT: Final = 1  # the extension that stands in a row for a value kept elsewhere: SHA-256 and u64 size
+
 
 class Record(Struct, frozen=True, array_like=True):
     """
-    One stored record, its body not yet decoded.
+    One record, its body not yet decoded.
 
     Attributes:
         run: 16 bytes.
@@ -52,6 +82,65 @@ class Record(Struct, frozen=True, array_like=True):
     meta: dict[str, Any] = {}
 
 
+class Body(NamedTuple):
+    """An entry, encoded as far as that is possible before its place in the log is known."""
+
+    type: str
+    data: bytes
+    values: tuple[Packed, ...]
+
+
+class Row(NamedTuple):
+    """One stored row, taken apart."""
+
+    record: Record
+    raw: bytes
+    """The bytes of the record."""
+    values: list[Any]
+    """For each value its bytes, or an extension with its digest and size."""
+
+    @property
+    def digests(self) -> list[bytes]:
+        """SHA-256 of each value."""
+        return [sha256(v).digest() if type(v) is bytes else v.data[:32] for v in self.values]
+
+    @property
+    def leaf(self) -> bytes:
+        """The hash that binds the record and its values."""
+        return _leaf(self.raw, self.digests)
+
+    def entry(self, fetch: Fetch | None = None) -> Entry | None:
+        """
+        The entry that the row holds; None for a type or version that this release does not know.
+
+        Args:
+            fetch: Gives the bytes of values that are kept elsewhere, when they are asked for.
+
+        Raises:
+            StoreDamaged: The body does not fit its type.
+        """
+        record = self.record
+        decoder = _bodies.get((record.type, record.version))
+        if decoder is None:
+            return None
+        try:
+            body = _decoded(decoder, record.body, self.values, fetch)
+        except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
+            raise StoreDamaged(
+                f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
+            ) from error
+        at = record.at / 1e6
+        facts = body.facts or NO_FACTS
+        if record.type == "transition":
+            return Transition(record.seq, at, body.to, body.asked, body.by, body.why, facts, record.epoch)
+        return Ruling(record.seq, at, body.asked, body.by, body.why, body.until, facts, record.epoch)
+
+
+class _Stored(Struct, frozen=True, array_like=True):
+    record: bytes
+    values: list[Any]
+
+
 class _Transition(Struct, frozen=True, array_like=True):
     to: StateUnion
     asked: StateUnion | None = None
@@ -68,25 +157,88 @@ class _Ruling(Struct, frozen=True, array_like=True):
     facts: Facts | None = None
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+# --- values, apart from the record that names them --------------------------------------------------------
+
+
+class _Here(threading.local):
+    """The values of the record that this thread encodes or decodes."""
+
+    found: list[Packed]
+    values: Sequence[Any] = ()
+    fetch: Fetch | None = None
+
+
+_here: Final = _Here()
+
+
+def _detach(value: Any) -> Ext:
+    if type(value) is not Packed:
+        raise TypeError(f"{type(value).__qualname__} objects are not recorded as they are; `pack` them.")
+    if value.code == RESULT:  # says which runs, and nothing of what they gave
+        return Ext(RESULT, value.data)
+    found = _here.found
+    try:
+        place = found.index(value)
+    except ValueError:
+        place = len(found)
+        found.append(value)
+    return Ext(value.code, place.to_bytes(max(1, (place.bit_length() + 7) // 8), "big"))
+
+
+def _attach(code: int, data: memoryview) -> Packed:
+    if code == RESULT:
+        return Packed(code, bytes(data))
+    value = _here.values[int.from_bytes(data, "big")]
+    if type(value) is bytes:
+        return Packed(code, value)
+    if type(value) is Packed:
+        return value
+    return Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), _here.fetch)
+
+
+def _decoded(decoder: Callable[[Any], Any], body: Any, values: Sequence[Any], fetch: Fetch | None) -> Any:
+    here = _here
+    here.values, here.fetch = values, fetch
+    try:
+        return decoder(body)
+    finally:
+        here.values, here.fetch = (), None
+
+
+_encode: Final = msgspec.msgpack.Encoder(enc_hook=_detach).encode
 _open: Final = msgspec.msgpack.Decoder(Record).decode
+_take_apart: Final = msgspec.msgpack.Decoder(_Stored).decode
 _bodies: Final[dict[tuple[str, int], Callable[[Any], Any]]] = {
-    ("transition", 1): msgspec.msgpack.Decoder(_Transition).decode,
-    ("ruling", 1): msgspec.msgpack.Decoder(_Ruling).decode,
+    ("transition", 1): msgspec.msgpack.Decoder(_Transition, ext_hook=_attach).decode,
+    ("ruling", 1): msgspec.msgpack.Decoder(_Ruling, ext_hook=_attach).decode,
 }
 
 
-def body_of(entry: Entry) -> tuple[str, bytes]:
-    """The type and the encoded body of one entry: what can be made before its place in the log is known."""
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def body_of(entry: Entry) -> Body:
+    """
+    The type, the encoded body and the values of one entry: what can be made before its place in the log is known.
+
+    Raises:
+        TypeError, OverflowError: It holds what cannot be encoded.
+    """
     facts = None if entry.facts == NO_FACTS else entry.facts
+    found: list[Packed] = []
+    _here.found = found
     if type(entry) is Transition:
+        kind = "transition"
         wire = _Transition(cast(StateUnion, entry.to), cast(StateUnion, entry.asked), entry.by, entry.why, facts)
-        return "transition", _encode(wire)
-    assert type(entry) is Ruling
-    return "ruling", _encode(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts))
+        data = _encode(wire)
+    else:
+        assert type(entry) is Ruling
+        kind = "ruling"
+        data = _encode(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts))
+    return Body(kind, data, tuple(found))
 
 
-def check_body(kind: str, body: bytes) -> None:
+def check_body(body: Body) -> None:
     """
     Make sure that an encoded body can be read again: encoding looks at no field types, decoding does.
 
@@ -94,64 +246,94 @@ def check_body(kind: str, body: bytes) -> None:
         ValueError: A field holds what its state does not allow.
     """
     try:
-        _bodies[kind, 1](body)
+        _decoded(_bodies[body.type, 1], body.data, body.values, None)
     except msgspec.ValidationError as error:
-        raise ValueError(f"this {kind} could be written, but never read again: {error}") from error
+        raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 
 
-def seal(run: bytes, entry: Entry, kind: str, body: bytes, prev: bytes, epoch: int) -> bytes:
-    """The record of one entry whose body is encoded; ``prev`` as in `encode`."""
-    return _encode(Record(run, entry.seq, round(entry.at * 1e6), epoch, kind, 1, prev, Raw(body)))
+def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple[bytes, bytes]:
+    """
+    The row of one entry whose body is encoded, and its leaf hash.
+
+    Args:
+        run: 16 bytes.
+        entry: Gives seq and time.
+        body: What `body_of` made of it.
+        prev: The leaf hash of the run's record before it (GENESIS for the first).
+        epoch: The term of the writer.
+    """
+    record = _encode(Record(run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)))
+    values = body.values
+    if not values:
+        return _encode((record, ())), sha256(b"\0" + record).digest()
+    return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
+
+
+def seal_note(run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes) -> tuple[bytes, bytes]:
+    """The row of a record that is no entry of a run, and its leaf hash; it names no values."""
+    record = _encode(Record(run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(_encode(body))))
+    return _encode((record, ())), sha256(b"\0" + record).digest()
+
+
+def _stored(value: Packed) -> bytes | Ext:
+    data = value.held
+    if data is None or len(data) > INLINE:
+        return Ext(_KEPT, value.digest + value.size.to_bytes(8, "big"))
+    return data
+
+
+def _leaf(record: bytes, digests: Sequence[bytes]) -> bytes:
+    return sha256(b"".join((b"\0", record, *digests))).digest()
 
 
 def encode(run: bytes, entry: Entry, prev: bytes) -> bytes:
-    """The record of one entry; ``prev`` is the leaf hash of the run's record before it (GENESIS for the first)."""
-    return seal(run, entry, *body_of(entry), prev, entry.epoch)
+    """The row of one entry; ``prev`` as in `seal`."""
+    return seal(run, entry, body_of(entry), prev, entry.epoch)[0]
 
 
-def leaf(record: bytes) -> bytes:
-    """The hash that binds a record: SHA-256 over a zero byte and the record (RFC 6962, section 2.1)."""
-    return sha256(b"\0" + record).digest()
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def open_row(data: bytes) -> Row:
+    """
+    A stored row taken apart.
+
+    Raises:
+        StoreDamaged: The bytes are no row.
+    """
+    try:
+        stored = _take_apart(data)
+        record = _open(stored.record)
+        for value in stored.values:
+            if type(value) is not bytes and not (
+                type(value) is Ext and value.code == _KEPT and len(bytes(value.data)) == 40
+            ):
+                raise msgspec.ValidationError("a value is neither bytes nor the digest of some")
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StoreDamaged(f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect verify`.") from error
+    return Row(record, stored.record, stored.values)
 
 
 def open_record(data: bytes) -> Record:
     """
-    The envelope of a stored record.
+    The envelope of a stored row.
 
     Raises:
-        StoreDamaged: The bytes are no record.
+        StoreDamaged: The bytes are no row.
     """
-    try:
-        return _open(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreDamaged(
-            f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect rebuild --check`."
-        ) from error
+    return open_row(data).record
 
 
-def entry_of(record: Record) -> Entry | None:
+def leaf(data: bytes) -> bytes:
     """
-    The entry that a record holds; None for a type or version that this release does not know.
+    The hash that binds a row: SHA-256 over a zero byte, the record and the digests of its values.
 
     Raises:
-        StoreDamaged: The body does not fit its type.
+        StoreDamaged: The bytes are no row.
     """
-    decoder = _bodies.get((record.type, record.version))
-    if decoder is None:
-        return None
-    try:
-        body = decoder(record.body)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StoreDamaged(
-            f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
-        ) from error
-    at = record.at / 1e6
-    facts = body.facts or NO_FACTS
-    if record.type == "transition":
-        return Transition(record.seq, at, body.to, body.asked, body.by, body.why, facts, record.epoch)
-    return Ruling(record.seq, at, body.asked, body.by, body.why, body.until, facts, record.epoch)
+    return open_row(data).leaf
 
 
-def decode(data: bytes) -> Entry | None:
-    """The entry in these stored bytes; None for what this release does not know."""
-    return entry_of(open_record(data))
+def decode(data: bytes, fetch: Fetch | None = None) -> Entry | None:
+    """The entry in a stored row; None for what this release does not know. As `open_row`, then `Row.entry`."""
+    return open_row(data).entry(fetch)

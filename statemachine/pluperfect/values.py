@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 
 from msgspec import Struct
-from msgspec.msgpack import Ext
+
+from .errors import RedactedValue
 
 __all__ = [
     "ABSENT",
@@ -22,9 +25,85 @@ __all__ = [
     "usable",
 ]
 
-# A value in the log is a msgpack extension: its code names the codec, its bytes the value. States hold
-# either such a packed value or, before it is recorded, the live object.
-Packed = Ext
+
+class Packed:
+    """
+    A value as the log keeps it: the number of a codec, and bytes. States hold a packed value or, before it is
+    recorded, the live object.
+
+    A large value that was read from a log is fetched from there when its bytes are first asked for.
+
+    Args:
+        code: The codec; see ``specs/records.md``.
+        data: The bytes.
+    """
+
+    __slots__ = ("_data", "_digest", "_fetch", "code", "size")
+
+    def __init__(self, code: int, data: bytes) -> None:
+        self.code: int = code
+        self.size: int = len(data)
+        self._data: bytes | None = data
+        self._digest: bytes | None = None
+        self._fetch: Callable[[bytes], bytes | None] | None = None
+
+    @classmethod
+    def kept(cls, code: int, digest: bytes, size: int, fetch: Callable[[bytes], bytes | None] | None) -> Packed:
+        """A value of this size whose bytes are found by their SHA-256."""
+        made = cls(code, b"")
+        made.size, made._digest, made._data, made._fetch = size, digest, None, fetch
+        return made
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes."""
+        if self._digest is None:
+            self._digest = sha256(self.data).digest()
+        return self._digest
+
+    @property
+    def held(self) -> bytes | None:
+        """The bytes, where they are in memory."""
+        return self._data
+
+    @property
+    def data(self) -> bytes:
+        """
+        The bytes.
+
+        Raises:
+            RedactedValue: They are not in the log any more.
+        """
+        if self._data is None:
+            assert self._digest is not None
+            found = None if self._fetch is None else self._fetch(self._digest)
+            if found is None:
+                raise RedactedValue(
+                    f"This value ({codec_of(self)}, {self.size} bytes, SHA-256 {self._digest.hex()}) is not in the log: it was"
+                    " redacted, or left out when the log was written. `pluperfect verify` says which."
+                )
+            self._data = found
+        return self._data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Packed):
+            return NotImplemented
+        if self.code != other.code or self.size != other.size:
+            return False
+        if self._data is not None and other._data is not None:
+            return self._data == other._data
+        return self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.size))
+
+    def __repr__(self) -> str:
+        shown = f"sha256 {self._digest.hex()[:16]}" if self._data is None and self._digest else repr(self._data)
+        return f"Packed({codec_of(self)}, {shown})"
+
+    def __reduce__(self) -> Any:
+        return Packed, (self.code, self.data)
+
 
 PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in
 TYPED: Final = 2  # array [type reference, msgpack]: dataclasses, Structs, tuples, dates, ...
@@ -43,14 +122,14 @@ _CODECS: Final = {
 }
 
 
-def codec_of(packed: Ext) -> str:
+def codec_of(packed: Packed) -> str:
     """The name of the codec that packed this value, as ``specs/records.md`` lists them."""
     return _CODECS.get(packed.code, f"codec {packed.code}")
 
 
 def usable(packed: object) -> bool:
     """Whether a result stands behind this, so that a cache or a resumed run may answer with it."""
-    return type(packed) is Ext and packed.code != ABSENT
+    return type(packed) is Packed and packed.code != ABSENT
 
 
 class Error(Struct, frozen=True, array_like=True):

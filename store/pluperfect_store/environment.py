@@ -261,6 +261,9 @@ class _Rows:
                     return
                 yield row
 
+    def has(self, table: str, key: bytes) -> bool:
+        return self._txn.cursor(self._tables[table]).set_key(key)
+
     def last(self, table: str) -> bytes | None:
         cursor = self._txn.cursor(self._tables[table])
         return cursor.key() if cursor.last() else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pluperfect.errors import StoreDamaged
-from pluperfect.records import entry_of, leaf, open_record
+from pluperfect.records import open_row
 
 from .layout import VIEWS, decode_head, idx_key, number
 from .ledger import Batch, Changes, Rows
+from .tree import Tree
 
 __all__ = ["differences", "fold_log", "projected", "tail"]
 
@@ -28,6 +29,9 @@ class _Nothing:
     def last(self, table: str) -> bytes | None:
         return None
 
+    def has(self, table: str, key: bytes) -> bool:
+        return False
+
 
 def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
     """
@@ -44,8 +48,8 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
             wrong.append(f"log: after position {batch.position} comes {position}")
             batch.position = position - 1
         try:
-            record = open_record(data)
-            entry = entry_of(record)
+            row = open_row(data)
+            record, entry = row.record, row.entry()
         except StoreDamaged as error:
             wrong.append(f"log: position {position}: {error}")
             batch.position = position
@@ -54,7 +58,7 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
         known = 0 if head is None else head.seq
         if record.seq != known + 1:
             wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
-        batch.enter(record.run, record.seq, entry, data, leaf(data), record.epoch)
+        batch.enter(record.run, record.seq, entry, data, row.leaf, record.epoch)
     return batch.changes(), wrong
 
 
@@ -72,8 +76,25 @@ def differences(rows: Rows, most: int = 1000) -> list[str]:
                     f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}"
                 )
         lines.extend(f"{table}: row {key.hex()} is missing" for key in wanted)
+    lines += _tree_differences(rows, changes)
     if len(lines) > most:
         lines[most:] = [f"... and {len(lines) - most} more"]
+    return lines
+
+
+def _tree_differences(rows: Rows, changes: Changes) -> list[str]:
+    wanted = Tree.decode(dict(changes.puts.get("meta", ())).get(b"tree"))
+    found = Tree.decode(rows.get("meta", b"tree"))
+    lines: list[str] = []
+    if (found.size, found.root) != (wanted.size, wanted.root):
+        lines.append(
+            f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {wanted.size} and {wanted.root.hex()[:16]}"
+        )
+    nodes = dict(changes.puts.get("node", ()))
+    for key, value in rows.scan("node", b"", b""):
+        if nodes.pop(key, None) != value:
+            lines.append(f"node: row {key.hex()} is not what the log says")
+    lines.extend(f"node: row {key.hex()} is missing" for key in nodes)
     return lines
 
 
@@ -89,7 +110,12 @@ def projected(rows: Rows) -> Changes:
         raise StoreDamaged(
             f"The views cannot be rebuilt, since the log is damaged in {len(wrong)} places; nothing was changed. The first: {wrong[0]}."
         )
-    changes.puts.pop("log", None)
+    for table in (
+        "log",
+        "node",
+        "meta",
+    ):  # the tree is evidence, and no view: what follows from a changed log would hide it
+        changes.puts.pop(table, None)
     return changes
 
 
@@ -100,14 +126,18 @@ def tail(rows: Rows) -> str | None:
         return "the log is empty, but there are heads" if rows.last("head") is not None else None
     data = rows.get("log", key)
     assert data is not None
-    record = open_record(data)
+    row = open_row(data)
+    record = row.record
     position, run = number(key), record.run.hex()
     if rows.get("idx", idx_key(record.run, record.seq)) != key:
         return f"record {position} is entry {record.seq} of run {run}, but the index does not lead there"
     found = rows.get("head", record.run)
     head = None if found is None else decode_head(found)
-    if head is None or (head.seq, head.position, head.leaf) != (record.seq, position, leaf(data)):
+    if head is None or (head.seq, head.position, head.leaf) != (record.seq, position, row.leaf):
         return f"record {position} is entry {record.seq} of run {run}, but the run's head says otherwise: {head}"
+    size = Tree.decode(rows.get("meta", b"tree")).size
+    if size != position:
+        return f"the log ends at record {position}, but the tree over it has {size}"
     return None
 
 

@@ -1,7 +1,7 @@
 """
 The tables of a store and the bytes of their keys: the one room that knows them.
 
-``log`` is the truth; every other table but ``meta`` can be projected from it again. Integers are
+``log`` is the truth; the tables up to ``cache`` can be projected from it again. Integers are
 big-endian, so that the order of bytes is the order of numbers. No table allows duplicate keys: what is
 many stands in the key itself.
 
@@ -17,6 +17,10 @@ by_tag     tag, 00, born u64                          run 16
 child      parent 16, born u64                        run 16
 timer      due in ms u64, run 16                      empty
 cache      SHA-256 of the key's text 32               `pluperfect.hooks.Cell`
+node       level u8, index u64                        the hash of a node of the tree
+blob       SHA-256 32                                 the bytes of a large value
+lease      root 16                                    `leases.Lease`
+owner      owner 16                                   `leases.Owner`
 meta       name                                       see ``specs/store.md``
 =========  =========================================  ================================
 
@@ -34,7 +38,10 @@ import msgspec
 
 from pluperfect.hooks import Cell, Head
 
+from .leases import Lease, Owner
+
 __all__ = [
+    "FILE_FROM",
     "FORMAT",
     "TABLES",
     "VIEWS",
@@ -44,9 +51,12 @@ __all__ = [
     "child_prefix",
     "decode_cell",
     "decode_head",
+    "decode_lease",
+    "decode_owner",
     "due_ms",
     "encode_value",
     "idx_key",
+    "node_key",
     "number",
     "past",
     "state_key",
@@ -60,7 +70,7 @@ __all__ = [
 VIEWS: Final = ("idx", "head", "by_state", "by_name", "by_tag", "child", "timer", "cache")
 """The tables that are projected from the log."""
 
-TABLES: Final = ("log", *VIEWS, "meta")
+TABLES: Final = ("log", *VIEWS, "node", "blob", "lease", "owner", "meta")
 
 FORMAT: Final = {"version": 1, "min_reader": 1, "min_writer": 1}
 """What ``meta`` says of the layout: its version, and the least version that may read and write it."""
@@ -68,7 +78,11 @@ FORMAT: Final = {"version": 1, "min_reader": 1, "min_writer": 1}
 _TEXT: Final = 160  # bytes of a text that stand in a key as they are; LMDB takes keys of at most 511 bytes
 _MAX_U64: Final = 2**64 - 1
 
+FILE_FROM: Final = 1 << 20
+"""A value of more bytes than this is a file of its own: the writer lock would be held for too long."""
+
 _U64: Final = Layout(">Q")
+_NODE: Final = Layout(">BQ")
 _IDX: Final = Layout(">16sI")
 _STATE: Final = Layout(">BBQ")
 _CHILD: Final = Layout(">16sQ")
@@ -86,11 +100,16 @@ child_key: Final = _CHILD.pack
 timer_key: Final = _TIMER.pack
 """The key of a run in ``timer``: (due in milliseconds, run)."""
 
+node_key: Final = _NODE.pack
+"""The key of a node of the tree: (level, index)."""
+
 encode_value: Final = msgspec.msgpack.Encoder().encode
 """The value of a row that holds a Head or a Cell."""
 
 decode_head: Final = msgspec.msgpack.Decoder(Head).decode
 decode_cell: Final = msgspec.msgpack.Decoder(Cell).decode
+decode_lease: Final = msgspec.msgpack.Decoder(Lease).decode
+decode_owner: Final = msgspec.msgpack.Decoder(Owner).decode
 
 
 def number(data: bytes) -> int:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pluperfect.errors import Conflict, Fenced, StoreDamaged
 from pluperfect.hooks import Head, Part
-from pluperfect.records import GENESIS, body_of, check_body, decode, leaf, open_record, seal
+from pluperfect.records import GENESIS, INLINE, Body, body_of, check_body, open_row, seal, seal_note
 from pluperfect.transitions import Entry
+from pluperfect.values import Packed
 
-from .layout import decode_head, encode_value, idx_key, number, past, u64
-from .views import Row, birth_of, evolve, key_of, lasting, root_of, standing
+from .layout import decode_head, decode_lease, decode_owner, encode_value, idx_key, node_key, number, past, u64
+from .leases import Lease, gone
+from .tree import Tree
+from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
 __all__ = ["Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
 
@@ -45,6 +48,10 @@ class Rows(Protocol):
         """The greatest key."""
         ...
 
+    def has(self, table: str, key: bytes) -> bool:
+        """Whether there is such a row."""
+        ...
+
 
 class Changes(Struct):
     """What a transaction has to do to the tables; puts are in the order of keys, the log's behind its end."""
@@ -56,24 +63,38 @@ class Changes(Struct):
 class Prepared(Struct, frozen=True):
     """An append whose entries are encoded as far as that is possible before their place is known."""
 
-    parts: tuple[tuple[Part, tuple[tuple[str, bytes], ...]], ...]
+    parts: tuple[tuple[Part, tuple[Body, ...]], ...]
     epoch: int
     size: int
     """About how many bytes it will take in memory and in the file."""
     keys: tuple[str, ...]
     """The cache keys under which it stores results."""
+    blobs: tuple[Packed, ...] = ()
+    """The values that are too large to stand in their rows."""
+    claim: bytes | None = None
+    """The root that the owner who writes carries out from now on: born here, or else taken over."""
+    release: bytes | None = None
+    """The root that its owner lets go of."""
+    at: float = 0.0
+    """When it was asked for, UTC seconds."""
 
 
-def prepare(parts: Sequence[Part], epoch: int) -> Prepared:
+def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepared:
     """
     Encode the entries, in the thread of the caller, who is told at once what cannot be written.
+
+    Args:
+        parts: The entries.
+        epoch: The writer's term.
+        claim: The first part is the birth of a root, which this owner will carry out.
 
     Raises:
         ValueError: The parts contradict themselves: ids that are not 16 bytes, two parts for one run, entries
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
-    sealed: list[tuple[Part, tuple[tuple[str, bytes], ...]]] = []
+    sealed: list[tuple[Part, tuple[Body, ...]]] = []
+    blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
     seen: set[bytes] = set()
@@ -85,15 +106,20 @@ def prepare(parts: Sequence[Part], epoch: int) -> Prepared:
             raise ValueError(f"This append has two parts for run {run.hex()}; put their entries into one.")
         seen.add(run)
         expected = part.expected
-        bodies: list[tuple[str, bytes]] = []
+        bodies: list[Body] = []
         for entry in entries:
             expected += 1
             if entry.seq != expected:
                 raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
             body = body_of(entry)
-            check_body(*body)
+            check_body(body)
             bodies.append(body)
-            size += len(body[1]) + 250  # envelope, index and head
+            size += len(body.data) + 250  # envelope, index and head
+            for value in body.values:
+                value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
+                size += value.size
+                if value.size > INLINE and value.held is not None:
+                    blobs.append(value)
             key = key_of(entry)
             if key is not None:
                 keys.append(key)
@@ -104,7 +130,15 @@ def prepare(parts: Sequence[Part], epoch: int) -> Prepared:
         sealed.append((part, tuple(bodies)))
     if not sealed:
         raise ValueError("An append without parts appends nothing.")
-    return Prepared(tuple(sealed), epoch, size, tuple(keys))
+    return Prepared(
+        tuple(sealed),
+        epoch,
+        size,
+        tuple(keys),
+        tuple(blobs),
+        parts[0].root if claim else None,
+        at=parts[0].entries[0].at,
+    )
 
 
 def _check_birth(part: Part, entry: Entry) -> None:
@@ -136,17 +170,35 @@ class Batch:
     Args:
         rows: The tables as they are committed.
         position: Where the log ends there.
+        owner: The id of the owner who writes; empty where nothing is leased.
     """
 
-    __slots__ = ("_before", "_heads", "_idx", "_lasting", "_log", "_rows", "position")
+    __slots__ = (
+        "_before",
+        "_blobs",
+        "_grown",
+        "_heads",
+        "_idx",
+        "_lasting",
+        "_leased",
+        "_leases",
+        "_log",
+        "_rows",
+        "owner",
+        "position",
+    )
 
-    def __init__(self, rows: Rows, position: int) -> None:
-        self._rows, self.position = rows, position
+    def __init__(self, rows: Rows, position: int, owner: bytes = b"") -> None:
+        self._rows, self.position, self.owner = rows, position, owner
         self._before: dict[bytes, Head | None] = {}
         self._heads: dict[bytes, Head] = {}
         self._log: list[tuple[bytes, bytes]] = []
         self._idx: list[tuple[bytes, bytes]] = []
-        self._lasting: list[Row] = []
+        self._lasting: list[View] = []
+        self._blobs: dict[bytes, Packed] = {}
+        self._leased: dict[bytes, Lease | None] = {}  # as they are committed
+        self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
+        self._grown: Tree | None = None
 
     def head(self, run: bytes) -> Head | None:
         """The head of a run as this batch will leave it."""
@@ -159,32 +211,52 @@ class Batch:
             self._heads[run] = head
         return head
 
+    def lease(self, root: bytes) -> Lease | None:
+        """Who carries out a tree, as this batch will leave it."""
+        if root not in self._leases:
+            data = self._rows.get("lease", root)
+            self._leased[root] = self._leases[root] = None if data is None else decode_lease(data)
+        return self._leases[root]
+
+    @property
+    def tree(self) -> Tree:
+        """The tree as this batch will leave it."""
+        if self._grown is None:
+            self._grown = Tree.decode(self._rows.get("meta", b"tree"))
+        return self._grown
+
     # --- appends
 
-    def take(self, op: Prepared) -> None:
+    def take(self, op: Prepared) -> int:
         """
         Take one append into the batch, all of it or nothing.
 
+        Returns:
+            The term that the writer has.
+
         Raises:
-            Fenced: The tree has seen a higher term.
+            Fenced: The tree has seen a higher term, or somebody else carries it out.
             Conflict: A run has another version than the append expects, or its root is not there.
             ValueError: The root is not the one that the run was born under, or an entry cannot be sealed.
         """
+        if op.claim is not None and not op.parts:
+            return self._claim(op.claim, op.at)
         epoch, position = op.epoch, self.position
         heads: list[tuple[bytes, Head]] = []
         log: list[tuple[bytes, bytes]] = []
         idx: list[tuple[bytes, bytes]] = []
-        rows: list[Row] = []
+        leaves: list[bytes] = []
+        rows: list[View] = []
         before = [self._checked(part, op) for part, _ in op.parts]
         for (part, bodies), head in zip(op.parts, before, strict=True):
             run, entries, first = part.run, part.entries, position + 1
             prev = GENESIS if head is None else head.leaf
-            for entry, (kind, body) in zip(entries, bodies, strict=True):
-                record = seal(run, entry, kind, body, prev, epoch)
-                prev = leaf(record)
+            for entry, body in zip(entries, bodies, strict=True):
+                row, prev = seal(run, entry, body, prev, epoch)
                 position += 1
                 place = u64(position)
-                log.append((place, record))
+                log.append((place, row))
+                leaves.append(prev)
                 idx.append((idx_key(run, entry.seq), place))
                 rows += lasting(run, position, entry.seq, entry)
             heads.append((run, evolve(head, run, first, entries, prev, epoch)))
@@ -192,11 +264,63 @@ class Batch:
         self.position = position
         self._log += log
         self._idx += idx
+        for hashed in leaves:
+            self.tree.push(hashed)
+        for value in op.blobs:
+            self._blobs[value.digest] = value
         self._lasting += rows
         self._heads.update(heads)
         for part, _ in op.parts:
             if part.root != part.run:
                 self._raise_term(part.root, epoch)
+        if op.claim is not None:
+            self._leases[op.claim] = Lease(epoch, self.owner)
+        if op.release is not None:
+            lease = self.lease(op.release)
+            if lease is not None and (lease.epoch, lease.owner) == (epoch, self.owner):
+                self._leases[op.release] = None
+        return epoch
+
+    def _claim(self, root: bytes, at: float) -> int:
+        head, lease = self.head(root), self.lease(root)
+        why = "nobody carried it out"
+        if lease is not None and lease.owner == self.owner:
+            why = "the same process begins again"
+        elif lease is not None:
+            data = self._rows.get("owner", lease.owner)
+            why = "its owner closed the store" if data is None else gone(decode_owner(data))
+            if not why:
+                raise Fenced(
+                    f"Run {root.hex()} is carried out by {self.described(lease.owner)}. Wait for its end, or end that process: its"
+                    " lease ends with it. Nothing was written but this refusal.",
+                    run=root.hex(),
+                    expected=0,
+                    actual=lease.epoch,
+                )
+        fence = self._rows.get("meta", b"fence")
+        term = 1 + max(head.epoch if head else 0, lease.epoch if lease else 0, number(fence) if fence else 0)
+        self._leases[root] = Lease(term, self.owner)
+        if head is not None:
+            self.note("lease", at, {"root": root, "epoch": term, "owner": self.described(self.owner), "why": why})
+        return term
+
+    def refused(self, op: Prepared, error: Fenced) -> None:
+        """Put on record that a writer was refused whose tree somebody else carries out."""
+        body = {"root": bytes.fromhex(error.run), "epoch": error.actual, "refused": error.expected}
+        self.note("fenced", op.at, {**body, "owner": self.described(self.owner)})
+
+    def described(self, owner: bytes) -> str:
+        """An owner in words."""
+        data = self._rows.get("owner", owner)
+        return f"owner {owner.hex()[:8]}" if data is None else f"{decode_owner(data)}, owner {owner.hex()[:8]}"
+
+    def note(self, kind: str, at: float, body: dict[str, Any]) -> None:
+        """Put a record of the store's own into the log: what it did, or refused, beside the runs."""
+        own = self._rows.get("meta", b"store_id") or bytes(16)
+        head = self.head(own)
+        seq = 1 if head is None else head.seq + 1
+        row, hashed = seal_note(own, seq, at, f"store/{kind}", body, GENESIS if head is None else head.leaf)
+        self.enter(own, seq, None, row, hashed, 0)
 
     def _checked(self, part: Part, op: Prepared) -> Head | None:
         run, root = part.run, part.root
@@ -216,14 +340,18 @@ class Batch:
                     expected=part.expected,
                     actual=0 if head is None else head.seq,
                 )
-        elif top.epoch > op.epoch:
-            raise Fenced(
-                f"Run {root.hex()} was taken over: its tree has seen term {top.epoch}, this writer has term {op.epoch}."
-                " Nothing was written. Stop; whoever took it over goes on with it.",
-                run=root.hex(),
-                expected=op.epoch,
-                actual=top.epoch,
-            )
+        else:
+            lease = self.lease(root)
+            term = top.epoch if lease is None else max(top.epoch, lease.epoch)
+            if term > op.epoch:
+                by = "" if lease is None else f" by {self.described(lease.owner)}"
+                raise Fenced(
+                    f"Run {root.hex()} was taken over{by}: its tree has seen term {term}, this writer has term {op.epoch}."
+                    " Nothing was written. Stop; whoever took it over goes on with it.",
+                    run=root.hex(),
+                    expected=op.epoch,
+                    actual=term,
+                )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
@@ -249,8 +377,9 @@ class Batch:
                 yield number(key[16:]), data
 
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
-        """Put a record that is sealed already at the end of the log, and project it."""
+        """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
+        self.tree.push(hashed)
         head = evolve(self.head(run), run, self.position, (entry,), hashed, epoch)
         place = u64(self.position)
         self._heads[run] = head
@@ -289,29 +418,49 @@ class Batch:
                     tables[table][key] = value
         for table, key, value in self._lasting:
             tables[table][key] = value
+        for root, lease in self._leases.items():
+            before = self._leased.get(root)
+            if lease is None:
+                if before is not None:
+                    deletes.append(("lease", root))
+            elif lease != before:
+                tables["lease"][root] = encode_value(lease)
+        for digest, value in self._blobs.items():
+            if not self._rows.has("blob", digest):
+                tables["blob"][digest] = value.data
+        if self._grown is not None:
+            tables["meta"][b"tree"] = self._grown.encode()
+            for level, index, node in self._grown.fresh:
+                tables["node"][node_key(level, index)] = node
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
             puts["idx"], puts["log"] = sorted(self._idx), self._log
         return Changes(puts, deletes)
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not self._log
+    def leases(self) -> dict[bytes, Lease | None]:
+        """The trees whose lease this batch looked at, and who will have it."""
+        return self._leases
 
     @property
-    def end(self) -> tuple[bytes, bytes]:
-        """The last record and its key: after a commit whose outcome is unknown, they tell what became of it."""
-        return self._log[-1]
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self._log and all(lease == self._leased.get(root) for root, lease in self._leases.items())
+
+    @property
+    def end(self) -> tuple[bytes, bytes] | None:
+        """The last row and its key: after a commit whose outcome is unknown, they tell what became of it."""
+        return self._log[-1] if self._log else None
 
 
 def _label(data: bytes) -> str:
     try:
-        entry = decode(data)
+        row = open_row(data)
+        entry = row.entry()
     except StoreDamaged:
         return "a damaged record"
     if entry is None:
-        return f"a record of type {open_record(data).type}"
+        return f"a record of type {row.record.type}"
     if entry.to is None:
         return f"a ruling of {entry.by or 'nobody'}"  # type: ignore[union-attr]
     return entry.to.kind

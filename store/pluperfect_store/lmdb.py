@@ -12,16 +12,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
-from pluperfect.errors import StoreClosed, StoreForked, StoreUnwritable, UnknownStore
+from msgspec.structs import replace
+
+from pluperfect.errors import PluperfectError, StoreClosed, StoreForked, StoreUnwritable, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
+from pluperfect.settings import get_current_settings
 
+from .files import Files
 from .folding import projected
 from .gates import Gate
-from .ledger import Rows, end_of, prepare
+from .layout import FILE_FROM
+from .ledger import Prepared, Rows, end_of, prepare
 from .reading import Reading
 from .tickets import Pending
 from .writer import Writer
@@ -58,6 +64,7 @@ class Store:
 
     def __init__(self, folder: Path, map_size: int | None, *, check: bool) -> None:
         self.folder, self._map_size = folder, map_size
+        self.files = Files(folder / "blobs")
         self.users = 0
         self._dead: StoreForked | None = None
         self._closed = False
@@ -66,6 +73,7 @@ class Store:
         self._open(check=check)
 
     def _fresh(self) -> None:
+        self.owner = uuid4().bytes  # a forked child is another owner
         self.gate = Gate()
         self.writer = Writer(self, str(self.folder))
         self._opening = threading.Lock()
@@ -99,6 +107,11 @@ class Store:
         with self.grown:
             self.position = position
             self.grown.notify_all()
+
+    @property
+    def lease_seconds(self) -> float:
+        """For how long this owner keeps its trees without being heard of."""
+        return get_current_settings().lease_seconds
 
     # --- for the logs
 
@@ -144,6 +157,8 @@ class Store:
         """Commit what is queued and let go of the file."""
         if self._dead is not None or self._closed:
             return
+        with suppress(PluperfectError):  # a store that takes nothing more: its leases end with this process
+            self.writer.let_go()
         self.writer.stop()
         with self.writer.gate:
             alone = self.gate.shut(_CLOSE_PATIENCE)
@@ -315,10 +330,28 @@ class LmdbLog(Reading):
     def _rows(self) -> AbstractContextManager[Rows]:
         return self._open_store().rows()
 
-    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> Pending:
+    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005, claim: bool = False) -> Pending:
         """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
-        op = prepare(parts, epoch)
-        return self._open_store().writer.append(op, hold)
+        op = prepare(parts, epoch, claim=claim)
+        store = self._open_store()
+        if op.blobs:
+            large = [value for value in op.blobs if value.size > FILE_FROM]
+            for value in large:
+                store.files.put(value.digest, value.data)
+            op = replace(op, blobs=tuple(value for value in op.blobs if value not in large))
+        return store.writer.append(op, hold)
+
+    def claim(self, root: bytes, at: float) -> int:
+        """Take a tree over; see `pluperfect.hooks.Log.claim`."""
+        return self._open_store().writer.ask(Prepared((), 0, 0, (), claim=root, at=at))
+
+    def release(self, root: bytes, epoch: int) -> None:
+        """Let go of a tree; see `pluperfect.hooks.Log.release`."""
+        self._open_store().writer.append(Prepared((), epoch, 0, (), release=root), 0.005)
+
+    def blob(self, digest: bytes) -> bytes | None:
+        """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""
+        return super().blob(digest) or self._open_store().files.get(digest)
 
     def flush(self) -> None:
         """Wait until everything that this process appended before is committed."""

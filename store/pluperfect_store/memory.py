@@ -12,13 +12,14 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from uuid import uuid4
 
-from pluperfect.errors import StoreClosed, UnknownStore
+from pluperfect.errors import Fenced, StoreClosed, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
 from .folding import projected
 from .layout import TABLES, VIEWS
-from .ledger import Batch, Changes, end_of, prepare
+from .ledger import Batch, Changes, Prepared, end_of, prepare
 from .reading import Reading
 
 __all__ = ["MemoryLog", "open_log"]
@@ -84,6 +85,7 @@ class _Tables:
 
     def __init__(self) -> None:
         self.tables = {table: _Table() for table in TABLES}
+        self.tables["meta"].put(b"store_id", uuid4().bytes)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.tables[table].values.get(key)
@@ -101,6 +103,9 @@ class _Tables:
             if value is not None:
                 yield keys[place], value
 
+    def has(self, table: str, key: bytes) -> bool:
+        return key in self.tables[table].values
+
     def last(self, table: str) -> bytes | None:
         return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
 
@@ -116,12 +121,12 @@ class _Tables:
 class _Settled:
     """The ticket of an append that was decided before it was given back."""
 
-    __slots__ = ("_error",)
+    __slots__ = ("_error", "answer")
 
     done = True
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self._error = error
+    def __init__(self, error: Exception | None = None, answer: int = 0) -> None:
+        self._error, self.answer = error, answer
 
     def wait(self, timeout: float | None = None) -> None:
         if self._error is not None:
@@ -129,9 +134,6 @@ class _Settled:
 
     def notify(self, callback: Callable[[], None]) -> None:
         callback()
-
-
-_WRITTEN = _Settled()
 
 
 class MemoryLog(Reading):
@@ -142,6 +144,7 @@ class MemoryLog(Reading):
         self._changed = threading.Condition(threading.RLock())
         self._position = 0
         self._closed = False
+        self._owner = uuid4().bytes
 
     @property
     def uri(self) -> str:
@@ -161,20 +164,37 @@ class MemoryLog(Reading):
         if self._closed:
             raise StoreClosed("This log in memory was closed, and is gone.")
 
-    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005) -> _Settled:
+    def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005, claim: bool = False) -> _Settled:
         """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
-        op = prepare(parts, epoch)
+        return self._take(prepare(parts, epoch, claim=claim))
+
+    def claim(self, root: bytes, at: float) -> int:
+        """Take a tree over; see `pluperfect.hooks.Log.claim`."""
+        ticket = self._take(Prepared((), 0, 0, (), claim=root, at=at))
+        ticket.wait()
+        return ticket.answer
+
+    def release(self, root: bytes, epoch: int) -> None:
+        """Let go of a tree."""
+        self._take(Prepared((), epoch, 0, (), release=root))
+
+    def _take(self, op: Prepared) -> _Settled:
         with self._changed:
             self._check_open()
-            batch = Batch(self._tables, self._position)
+            batch = Batch(self._tables, self._position, self._owner)
+            answer, refused = 0, None
             try:
-                batch.take(op)
+                answer = batch.take(op)
+            except Fenced as error:
+                refused = error
+                batch.refused(op, error)
             except Exception as error:
                 return _Settled(error)
-            self._tables.apply(batch.changes())
+            if not batch.empty:
+                self._tables.apply(batch.changes())
             self._position = batch.position
             self._changed.notify_all()
-        return _WRITTEN
+        return _Settled(refused, answer)
 
     def flush(self) -> None:
         """Nothing ever waits here."""

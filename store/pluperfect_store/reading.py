@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from heapq import merge
 from typing import Final
 
-from pluperfect.hooks import Cell, Head
+from pluperfect.hooks import Cell, Head, Holder
 
 from .folding import differences
 from .layout import (
@@ -16,6 +16,8 @@ from .layout import (
     child_prefix,
     decode_cell,
     decode_head,
+    decode_lease,
+    decode_owner,
     due_ms,
     idx_key,
     number,
@@ -25,6 +27,7 @@ from .layout import (
     timer_key,
     u64,
 )
+from .leases import gone
 from .ledger import Rows, end_of, under
 
 __all__ = ["Reading"]
@@ -69,6 +72,30 @@ class Reading:
         with self._rows() as rows:
             return rows.get("log", u64(position))
 
+    def blob(self, digest: bytes) -> bytes | None:
+        """The large value with this SHA-256; None where it is not kept here."""
+        with self._rows() as rows:
+            return rows.get("blob", digest)
+
+    def holder(self, root: bytes) -> Holder | None:
+        """Who carries out a tree; None: nobody does."""
+        with self._rows() as rows:
+            found = rows.get("lease", root)
+            if found is None:
+                return None
+            lease = decode_lease(found)
+            data = rows.get("owner", lease.owner)
+        if data is None:
+            return Holder(lease.epoch, lease.owner, "", "its owner closed the store")
+        owner = decode_owner(data)
+        return Holder(lease.epoch, lease.owner, str(owner), gone(owner))
+
+    @property
+    def store_id(self) -> bytes:
+        """The id of the store, under which the log has what the store itself did or refused."""
+        with self._rows() as rows:
+            return rows.get("meta", b"store_id") or bytes(16)
+
     def children(self, parent: bytes) -> list[bytes]:
         """The runs that were born under this one, in call order."""
         if len(parent) != 16:
@@ -80,10 +107,11 @@ class Reading:
         """The runs whose id begins with these bytes."""
         found: list[bytes] = []
         with self._rows() as rows:
-            for run, _ in under(rows, "head", prefix):
+            for run, head in under(rows, "head", prefix):
                 if len(found) >= limit:
                     break
-                found.append(run)
+                if decode_head(head).state:  # the store's own records are no run
+                    found.append(run)
         return found
 
     def cached(self, key: str, at: float) -> Cell | None:

@@ -17,9 +17,9 @@ from pluperfect.transitions import Entry, Ruling
 
 from .layout import cache_key, child_key, due_ms, encode_value, state_key, text_key, timer_key
 
-__all__ = ["Row", "birth_of", "evolve", "key_of", "lasting", "root_of", "standing"]
+__all__ = ["View", "birth_of", "evolve", "key_of", "lasting", "root_of", "standing"]
 
-Row = tuple[str, bytes, bytes]
+View = tuple[str, bytes, bytes]
 """A table, a key and a value."""
 
 
@@ -27,7 +27,7 @@ _WAITING: Final = (Pending, Retrying)
 _UNBORN: Final = Head(0, 0, 0, 0, b"")
 
 
-_NO_ROWS: Final[list[Row]] = []
+_NO_ROWS: Final[list[View]] = []
 
 
 def birth_of(entry: Entry | None) -> Spec | None:
@@ -79,9 +79,9 @@ def evolve(
     return Head(before.seq + count, position + count - 1, born, state, leaf, root, outcome, seen, due)
 
 
-def standing(run: bytes, head: Head) -> list[Row]:
+def standing(run: bytes, head: Head) -> list[View]:
     """The rows that say what a run is now."""
-    rows: list[Row] = []
+    rows: list[View] = []
     if head.state:
         rows.append(("by_state", state_key(head.state, head.root, head.born), run))
     if head.due:
@@ -89,7 +89,7 @@ def standing(run: bytes, head: Head) -> list[Row]:
     return rows
 
 
-def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[Row]:
+def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[View]:
     """The rows that say what one entry brought about."""
     to = None if entry is None else entry.to
     if type(to) is Completed:
@@ -112,8 +112,8 @@ def key_of(entry: Entry | None) -> str | None:
     return entry.facts.key if usable(entry.to.data) else None
 
 
-def _born(run: bytes, position: int, spec: Spec) -> list[Row]:
-    rows: list[Row] = [("by_name", text_key(spec.name, position), run)]
+def _born(run: bytes, position: int, spec: Spec) -> list[View]:
+    rows: list[View] = [("by_name", text_key(spec.name, position), run)]
     rows.extend(("by_tag", text_key(tag, position), run) for tag in dict.fromkeys(spec.tags))
     if spec.parent is not None:
         rows.append(("child", child_key(spec.parent, position), run))

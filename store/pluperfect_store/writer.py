@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pluperfect.errors import Conflict, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
+from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
 
-from .ledger import Batch, Prepared, end_of
+from .layout import encode_value
+from .leases import this_process
+from .ledger import Batch, Changes, Prepared, end_of
 from .tickets import Pending
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
+_NOTHING: Final = Prepared((), 0, 0, ())
 
 
 class House(Protocol):
@@ -49,6 +52,16 @@ class House(Protocol):
 
     def committed(self, position: int) -> None:
         """The log now ends here."""
+        ...
+
+    @property
+    def owner(self) -> bytes:
+        """The id of this opening of the store."""
+        ...
+
+    @property
+    def lease_seconds(self) -> float:
+        """For how long it keeps its trees without being heard of."""
         ...
 
 
@@ -77,12 +90,20 @@ class Writer:
         self._stopping = False
         self._broken: BaseException | None = None
         self._checked = time.monotonic()
+        self._held: set[bytes] = set()  # trees that this owner carries out
+        self._beat = 0.0  # when others have to hear of it again
 
     # --- for the callers
 
     def append(self, op: Prepared, hold: float) -> Pending:
         """Queue an append."""
         return self._put(Pending(self, op), op.size, hold)
+
+    def ask(self, op: Prepared) -> Any:
+        """Queue something that is no append, and wait for its answer."""
+        pending = self._put(Pending(self, op), op.size, 0.0)
+        pending.wait()
+        return pending.answer
 
     def run(self, job: Callable[[Transaction], Any]) -> Any:
         """Have something done in a write transaction of its own, and wait for its answer."""
@@ -174,6 +195,18 @@ class Writer:
         except (PluperfectError, ValueError, TypeError, OverflowError):
             pass  # it raises at its own ticket
 
+    def let_go(self) -> None:
+        """Give up all trees that this owner carries out, so that others need not wait."""
+        if not self._beat or self._broken is not None:
+            return
+
+        def farewell(txn: Transaction) -> None:
+            trees = [("lease", root) for root in sorted(self._held)]
+            txn.apply(Changes({}, [*trees, ("owner", self._house.owner)]))
+
+        self.run(farewell)
+        self._held, self._beat = set(), 0.0
+
     def stop(self, timeout: float | None = None) -> None:
         """Commit what is queued and end the thread. What comes later is refused."""
         with self.mutex:
@@ -233,7 +266,7 @@ class Writer:
                     if self._waited or self._pressed or self._stopping:
                         break
                     left = self._due - time.monotonic()
-                    if left <= 0:
+                    if left <= 0 or (self._held and time.monotonic() >= self._beat):
                         break
                     self._alarm = self._due
                     self._wake.wait(left)
@@ -241,7 +274,10 @@ class Writer:
                     return []
                 else:
                     self._due = self._alarm = _NEVER
-                    self._wake.wait()
+                    left = self._beat - time.monotonic() if self._held else None
+                    if left is not None and left <= 0:
+                        return [Pending(self, _NOTHING)]
+                    self._wake.wait(left)
             self._alarm = -_NEVER  # awake: nobody has to be woken
         if last > 1 and not self._stopping:
             # Those who were just served come again within moments; without this pause half of them miss the batch.
@@ -309,22 +345,37 @@ class Writer:
         from .environment import MapFull
 
         refused: dict[int, BaseException] = {}
+        beat = 0.0
         txn = env.write()
         try:
-            gathered = Batch(txn.rows, end_of(txn.rows))
+            gathered = Batch(txn.rows, end_of(txn.rows), self._house.owner)
             for pending in batch:
                 if pending.op is None:
                     assert pending.job is not None
                     pending.answer = pending.job(txn)
                 else:
                     try:
-                        gathered.take(pending.op)
+                        pending.answer = gathered.take(pending.op)
                     except (Conflict, ValueError, TypeError, OverflowError) as error:
                         refused[id(pending)] = error
-            if gathered.empty and batch[0].job is None:
+                        if isinstance(error, Fenced):
+                            gathered.refused(pending.op, error)
+            mine = {
+                root
+                for root, lease in gathered.leases.items()
+                if lease is not None and lease.owner == self._house.owner
+            }
+            held = (self._held - gathered.leases.keys()) | mine
+            late = bool(held) and time.monotonic() >= self._beat
+            if gathered.empty and batch[0].job is None and not late:
                 txn.commit()  # of nothing: no sync, no new version, and none of the trouble with abort()
                 return 0, refused
-            txn.apply(gathered.changes())
+            changes = gathered.changes()
+            if late:
+                seconds = self._house.lease_seconds
+                beat = time.monotonic() + seconds / 3
+                changes.puts["owner"] = [(self._house.owner, encode_value(this_process(seconds)))]
+            txn.apply(changes)
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
@@ -334,7 +385,10 @@ class Writer:
         except MapFull:
             raise
         except Exception as error:
-            raise _CommitFailedError(error, None if gathered.empty else gathered.end, refused) from error
+            raise _CommitFailedError(error, gathered.end, refused) from error
+        self._held = held
+        if late:
+            self._beat = beat
         return gathered.position, refused
 
     def _after_failed_commit(self, batch: list[Pending], failed: _CommitFailedError) -> None:

@@ -292,6 +292,7 @@ LEGAL = {
     "results_default_serializer": st.none() | texts.filter(bool),
     "store": st.none() | texts.filter(bool),
     "home": texts.filter(bool),
+    "lease_seconds": st.floats(0.05, 1e6),
     "logging_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
     "logging_extra_loggers": st.none() | names,
     "logging_to_console": st.sampled_from(["auto", "always", "never"]),

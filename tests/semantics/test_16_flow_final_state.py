@@ -64,6 +64,11 @@ ROWS = {
         "Failed",
         "1/2 states failed.",
     ),
+    "None, many that were only waited for": (
+        lambda: [bad.submit().wait() for _ in range(40)] and None,
+        "Failed",
+        "40/40 states failed.",
+    ),
     "None, .state looked at": (lambda: looked(bad.submit()), "Completed", "0/1 states completed."),
     "None, return_state looked at": (
         lambda: (good(), bad(return_state=True), None)[2],

@@ -35,6 +35,7 @@ from pluperfect_store.memory import MemoryLog
 
 RUNS = [bytes((number // 3, number)) * 8 for number in range(6)]  # two trees of three
 ROOTS = {run: RUNS[number - number % 3] for number, run in enumerate(RUNS)}
+STORE = b"the store itself"
 NAMES, TAGS, KEYS = ["a", "b", "a\0b"], ["x", "y" * 200], ["k", "l"]
 
 
@@ -49,7 +50,7 @@ class Model:
 
     def term(self, root):
         """The highest term in the tree; a root that is not born has seen none."""
-        return max((epoch for run, _, epoch in self.log if ROOTS[run] == root), default=0)
+        return max((epoch for run, _, epoch in self.log if ROOTS.get(run) == root), default=0)
 
     def append(self, parts, epoch):
         born_here = {part.run for part in parts}
@@ -58,6 +59,7 @@ class Model:
             if not self.of(root) and root not in born_here:
                 return Conflict
             if self.of(root) and self.term(root) > epoch:
+                self.log.append((STORE, None, 0))  # a refusal of a term is on record, beside the runs
                 return Fenced
             if len(self.of(part.run)) != part.expected:
                 return Conflict
@@ -80,7 +82,7 @@ class Model:
         return self.of(run)[0].to.spec
 
     def births(self):
-        return [*dict.fromkeys(run for run, _, _ in self.log)]
+        return [*dict.fromkeys(run for run, _, _ in self.log if run != STORE)]
 
     def find(self, state, name, tag, roots):
         return [
@@ -94,6 +96,8 @@ class Model:
 
     def cached(self, key, at):
         for run, entry, _ in reversed(self.log):
+            if run == STORE:
+                continue
             if type(entry.to) is Completed and entry.facts.key == key and usable(entry.to.data):
                 return (run, entry.seq) if entry.facts.expires is None or at < entry.facts.expires else None
         return None
@@ -105,6 +109,8 @@ class Model:
     def answers(self):
         positions = {}
         for position, (run, entry, _) in enumerate(self.log, 1):
+            if run == STORE:
+                continue
             positions.setdefault(run, []).append((position, entry))
         heads = {}
         for run, rows in positions.items():
@@ -211,7 +217,9 @@ class Agreement(RuleBasedStateMachine):
             assert log.compare() == []
             assert asked(log)[0] == model.answers()
             assert log.position() == len(model.log)
-            assert [open_record(row).run for _, row in log.feed()] == [run for run, _, _ in model.log]
+            names = {log.store_id: STORE}
+            fed = [open_record(row).run for _, row in log.feed()]
+            assert [names.get(run, run) for run in fed] == [run for run, _, _ in model.log]
             for run in RUNS:
                 prev = GENESIS
                 records = log.records(run)
@@ -233,7 +241,7 @@ class Agreement(RuleBasedStateMachine):
                 for key in KEYS:
                     cell = log.cached(key, at)
                     assert (None if cell is None else (cell.run, cell.seq)) == model.cached(key, at)
-        feeds = [log.feed() for log in self.logs]
+        feeds = [[(p, row) for p, row in log.feed() if open_record(row).run != log.store_id] for log in self.logs]
         assert feeds[0] == feeds[1] == feeds[2]
         assert asked(self.memory)[1] == asked(self.lmdb)[1] == asked(self.reopened)[1]
 

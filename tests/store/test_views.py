@@ -14,6 +14,10 @@ from pluperfect_store.ledger import Batch, prepare
 from pluperfect_store.memory import MemoryLog
 
 
+def row_of(record):
+    return msgpack.encode([msgpack.encode(record), []])
+
+
 def chained(*makers):
     """A log of one run: each maker is given the hash of the record before its own."""
     prev, log = GENESIS, []
@@ -28,7 +32,7 @@ def test_a_record_of_a_later_release_is_counted_and_chained_and_moves_nothing():
     run = new_id()
     log = chained(
         lambda prev: encode(run, Transition(1, AT, born(run), epoch=2), prev),
-        lambda prev: msgpack.encode(Record(run, 2, 0, 5, "acme.notes/remark", 3, prev, Raw(msgpack.encode("hm")))),
+        lambda prev: row_of(Record(run, 2, 0, 5, "acme.notes/remark", 3, prev, Raw(msgpack.encode("hm")))),
         lambda prev: encode(run, Transition(3, AT, Running(), epoch=4), prev),
     )
     changes, wrong = fold_log(log)
@@ -42,9 +46,7 @@ def test_a_record_of_a_later_release_is_counted_and_chained_and_moves_nothing():
 
 def test_a_run_that_begins_with_a_record_of_a_later_release_is_a_root_in_no_state():
     run = new_id()
-    changes, wrong = fold_log(
-        chained(lambda prev: msgpack.encode(Record(run, 1, 0, 1, "acme/x", 1, prev, Raw(b"\xc0"))))
-    )
+    changes, wrong = fold_log(chained(lambda prev: row_of(Record(run, 1, 0, 1, "acme/x", 1, prev, Raw(b"\xc0")))))
     head = decode_head(dict(changes.puts["head"])[run])
 
     assert wrong == []

@@ -117,16 +117,22 @@ def born(request: Request) -> Frame:
             waits=bool(waits),
         )
 
-    redo = 0
+    redo = term = 0
     while known:
         run = log.load(run_id)
+        if parent is None and not term and not run.final:
+            term = log.log.claim(run_id, log.clock.now())
+            continue  # what is recorded now is what stays
         if run.seq == 0:
             break
         if parent is None:
-            _compare(run, inputs, authored)
-            head = log.log.head(run.id)
-            assert head is not None
-            return frame(Session(log, run_id, head.epoch + 1, unpause=request.unpause), run, fresh=False)
+            session = Session(log, run_id, term, unpause=request.unpause)
+            try:
+                _compare(run, inputs, authored)
+            except BaseException:
+                session.release()
+                raise
+            return frame(session, run, fresh=False)
         if run.birth.inputs != inputs and _differs(run.birth, inputs):
             flow = parent.flow
             if flow is None or flow.definition.options["on_divergence"] != "rerun":
@@ -142,7 +148,7 @@ def born(request: Request) -> Frame:
             parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, redo
         )  # fmt: skip
 
-    session = Session(log, run_id, 1) if parent is None else parent.session
+    session = Session(log, run_id, term or 1, unborn=not term) if parent is None else parent.session
     spec = Spec(
         authored.kind,
         authored.name,
@@ -211,6 +217,7 @@ def _be_born(frame: Frame) -> None:
             if frame.parent is not None:
                 frame.parent.children.count(frame)
             else:
+                frame.session.release()
                 frame.session.finish()
             raise refusal(frame)
 

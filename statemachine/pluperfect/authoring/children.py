@@ -57,10 +57,13 @@ class Children:
         """A child was submitted: the flow ends only after it."""
         with self._lock:
             self.open.add(future)
-        future.add_done_callback(self._child_done)
+        future.caller = self
 
-    def _child_done(self, future: Future[Any]) -> None:
+    def ended(self, future: Future[Any]) -> None:
+        """A submitted call is about to be settled."""
         with self._lock:
+            if future not in self.open:
+                return
             self.open.discard(future)
             state = future.frame.run.state
             if state is None or not state.is_completed():

@@ -193,7 +193,10 @@ class under_way:  # noqa: N801 - reads as what it says
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         parent = self._frame.parent
-        if parent is not None:
+        if parent is None:
+            if kind is not None:
+                self._frame.session.release()
+        else:
             parent.children.active.discard(self._frame)
             if kind is not None:
                 parent.children.count(self._frame)  # interrupted on its way: it ends with its caller
@@ -209,6 +212,7 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     """The answer of a call whose run came to rest: its value, its exception, or its state."""
     run, parent = frame.run, frame.parent
     if parent is None:
+        frame.session.release()
         frame.session.finish()
     else:
         parent.children.count(frame)

@@ -12,6 +12,7 @@ from ..states import State
 from .context import current_frame
 
 if TYPE_CHECKING:
+    from .children import Children
     from .frames import Frame
 
 __all__ = ["Future", "FutureList", "Waited", "as_completed", "wait"]
@@ -27,7 +28,7 @@ class Future(Generic[R]):
     A flow awaits all its futures before it ends, and remembers which failures somebody looked at.
     """
 
-    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state", "loop_thread")
+    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state", "caller", "loop_thread")
 
     def __init__(self, frame: Frame, begin: Callable[[Future[Any]], None]) -> None:
         self._frame = frame
@@ -38,6 +39,7 @@ class Future(Generic[R]):
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], None] | None = begin
+        self.caller: Children | None = None  # what the body that submitted it has called
         self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
     # --- for the engine
@@ -64,6 +66,8 @@ class Future(Generic[R]):
 
     def settle(self, state: State | BaseException) -> None:
         """The call has ended: with a state, or with an error of the engine."""
+        if self.caller is not None:
+            self.caller.ended(self)  # before anybody can see it: whoever waited may end the flow next
         with self._lock:
             if self._state is not None:
                 return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from ..errors import StoreError
 from ..hooks import Part, Ticket
 from ..states import Spec
 from .sources import Sources
@@ -21,13 +23,15 @@ HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
-    __slots__ = ("broken", "epoch", "log", "root", "sources", "tickets", "unpause")
+    __slots__ = ("_held", "_unborn", "broken", "epoch", "log", "root", "sources", "tickets", "unpause")
 
-    def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False) -> None:
+    def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False, unborn: bool = False) -> None:
         self.log: OpenLog = log
         self.root: bytes = root
         self.epoch: int = epoch
         self.unpause: bool = unpause
+        self._held: bool = epoch > 0  # by this process, until it lets go
+        self._unborn: bool = unborn  # the first append is the root's birth, and claims it
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
@@ -40,7 +44,8 @@ class Session:
     def append(self, part: Part, hold: float) -> Ticket:
         """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
         self.check()
-        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold)
+        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=self._unborn)
+        self._unborn = False
         self.tickets.append(ticket)
         return ticket
 
@@ -57,6 +62,13 @@ class Session:
         except Exception as error:
             self.broken = error
             raise
+
+    def release(self) -> None:
+        """Let go of the tree, so that others may go on with it if it has not ended."""
+        if self._held and not self._unborn:
+            self._held = False
+            with suppress(StoreError):
+                self.log.log.release(self.root, self.epoch)
 
     def finish(self) -> None:
         """Wait until everything that was recorded is durable."""

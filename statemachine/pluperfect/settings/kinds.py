@@ -170,6 +170,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     logging_colors: Annotated[Switch, About("colours on the terminal")] = True
     logging_to_console: Annotated[Console, About("whether a console handler of our own may appear")] = "auto"
     store: Annotated[Text, About("the address of the default log; none: runs in HOME")] = None
+    lease_seconds: Annotated[
+        float,
+        Meta(ge=0.05),
+        Kind("a number of seconds, 0.05 or more", str),
+        About("for how long a process that is not heard of keeps the runs that it carries out"),
+    ] = 15.0
     home: Annotated[str, Meta(min_length=1), Kind("a folder", str), About("the folder of the default log")] = ""
     profile: Annotated[str, Kind("the name of a profile", str), About("the active profile")] = BUILTIN_PROFILE
     disable_plugins: Annotated[Switch, About("leave out the plugins of installed distributions")] = False

@@ -1,0 +1,83 @@
+"""
+The Merkle tree over the whole log, in the shape of RFC 6962: what a checkpoint kept elsewhere can be held against.
+
+Only the peaks are kept, one hash for each power of two in the size, and the nodes from level 8 on, so that a proof is
+made without reading the whole log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+__all__ = ["BLOCK", "KEPT_LEVEL", "Tree", "joined", "root_of_peaks"]
+
+KEPT_LEVEL: Final = 8
+"""The lowest level whose nodes are kept."""
+
+BLOCK: Final = 1 << KEPT_LEVEL
+"""How many records stand under a node of that level."""
+
+_EMPTY: Final = sha256(b"").digest()
+
+
+def joined(left: bytes, right: bytes) -> bytes:
+    """The hash of a node over its two children (RFC 6962, section 2.1)."""
+    return sha256(b"\1" + left + right).digest()
+
+
+def root_of_peaks(peaks: Iterable[bytes]) -> bytes:
+    """The root of a tree from its peaks, the largest subtree first; of no peaks, the hash of nothing."""
+    root = b""
+    for peak in reversed([*peaks]):
+        root = joined(peak, root) if root else peak
+    return root or _EMPTY
+
+
+class Tree:
+    """
+    A tree that grows.
+
+    Attributes:
+        size: How many leaves it has.
+        peaks: The roots of its complete subtrees, the largest first.
+        fresh: The nodes of `KEPT_LEVEL` and above that were completed since it was made: level, index, hash.
+    """
+
+    __slots__ = ("fresh", "peaks", "size")
+
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        self.size, self.peaks = size, list(peaks)
+        self.fresh: list[tuple[int, int, bytes]] = []
+
+    def push(self, leaf: bytes) -> None:
+        """Append a leaf."""
+        index, level, node, peaks = self.size, 0, leaf, self.peaks
+        while index & 1:
+            node = sha256(b"\1" + peaks.pop() + node).digest()
+            index >>= 1
+            level += 1
+            if level >= KEPT_LEVEL:
+                self.fresh.append((level, index, node))
+        peaks.append(node)
+        self.size += 1
+
+    @property
+    def root(self) -> bytes:
+        """The root hash."""
+        return root_of_peaks(self.peaks)
+
+    def encode(self) -> bytes:
+        """Size and peaks as ``meta`` keeps them."""
+        return msgspec.msgpack.encode((self.size, self.peaks))
+
+    @classmethod
+    def decode(cls, data: bytes | None) -> Tree:
+        """The tree that ``meta`` keeps; an empty one where there is none."""
+        if data is None:
+            return cls()
+        size, peaks = msgspec.msgpack.decode(data, type=tuple[int, list[bytes]])
+        return cls(size, peaks)
