@@ -3,6 +3,7 @@ Every example in the README and the guides runs as it is printed, and prints wha
 
 A block ``python`` may be followed by a block ``output`` (what it prints) or ``log`` (what it writes to stderr); in a
 block ``console`` the lines after a command are what it prints. Times, durations and ids may differ.
+A block under ``<!-- file: PATH -->`` is that file: it is put beside the program and is no part of it.
 ``pytest --rewrite tests/docs`` writes those that are there anew: read the diff.
 """
 
@@ -27,7 +28,7 @@ VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "TIME"),
     (re.compile(r"\b\d\d:\d\d:\d\d\.\d{3}\b"), "CLOCK"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
-    (re.compile(r"\b[0-9a-f]{8}\b"), "ID"),
+    (re.compile(r"\b([0-9a-f]{8}|[0-9a-f]{32})\b"), "ID"),
     (re.compile(r"\b\d+\.\d+(?= ?s\b)"), "N"),
     (re.compile(r'"(at|took|draw|elapsed|due)": [\d.]+'), "N"),
     (re.compile(r"─+"), "-"),
@@ -42,6 +43,11 @@ def blocks(page):
         if not (found["mark"] or "").startswith("<!-- skip"):
             line = text[: found.start("code")].count("\n") + 1
             yield line, found["language"], found["code"], found["mark"] or "", found.span("code")
+
+
+def shown_file(mark):
+    """The file that a block under this mark is."""
+    return ROOT / mark.removeprefix("<!-- file: ").split(" -->")[0]
 
 
 def settled(text):
@@ -59,10 +65,11 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(command, name, **more):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+def run(command, name, home):
+    """What a command writes to stdout and stderr, without the folder that it runs in."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"
-    return done
+    return done.stdout.replace(f"{home}{os.sep}", ""), done.stderr.replace(f"{home}{os.sep}", "")
 
 
 def compare(page, shown, rewrite):
@@ -82,14 +89,17 @@ def test_the_python_blocks_of_a_page_run_in_order_and_then_its_commands(page, ho
     rewrite = pytestconfig.getoption("--rewrite")
     cut = "=-= {} =-=\n"
     program, shown, last, lines = [], [], 0, 0
-    for line, language, code, _, place in blocks(page):
-        if language == "python":
+    for line, language, code, mark, place in blocks(page):
+        if mark.startswith("<!-- file: "):
+            file = shown_file(mark)
+            (home / file.name).write_text(file.read_text())
+        elif language == "python":
             last = line
             # The marker of the block before stands on the empty lines between the two.
-            mark = (
+            begin = (
                 f"import sys; print({cut.format(line)!r}, end='', flush=True); sys.stderr.write({cut.format(line)!r})\n"
             )
-            between = "\n" * (line - lines - 2) + mark
+            between = "\n" * (line - lines - 2) + begin
             program.append(between + code)
             lines = line - 1 + code.count("\n")
         elif language in STREAMS:
@@ -97,8 +107,7 @@ def test_the_python_blocks_of_a_page_run_in_order_and_then_its_commands(page, ho
     if program:
         script = home / f"{page.stem.replace('-', '_')}.py"
         script.write_text("".join(program))
-        done = run([sys.executable, str(script)], page.name)
-        streams = {"output": done.stdout, "log": done.stderr}
+        streams = dict(zip(STREAMS, run([sys.executable, str(script)], page.name, home), strict=True))
         compare(
             page,
             [
@@ -113,8 +122,8 @@ def test_the_python_blocks_of_a_page_run_in_order_and_then_its_commands(page, ho
             continue
         printed = ""
         for command in (text for text in code.splitlines() if text.startswith("$ ")):
-            done = run(shlex.split(command[2:]), f"{page.name}: {command}")
-            printed += f"{command}\n" + "".join(f"{text.rstrip()}\n" for text in done.stdout.strip("\n").splitlines())
+            told, _ = run(shlex.split(command[2:]), f"{page.name}: {command}", home)
+            printed += f"{command}\n" + "".join(f"{text.rstrip()}\n" for text in told.strip("\n").splitlines())
         if any(not text.startswith("$ ") for text in code.splitlines()):
             shown.append((line, code, printed, place))
     compare(page, shown, rewrite)
@@ -125,7 +134,7 @@ def test_a_block_that_shows_a_file_is_that_file():
     for page in PAGES:
         for line, _, code, mark, _ in blocks(page):
             if mark.startswith("<!-- file: "):
-                file = ROOT / mark.removeprefix("<!-- file: ").split(" -->")[0]
+                file = shown_file(mark)
                 assert code.strip() in file.read_text(), f"{page.name}:{line} differs from {file.name}"
                 shown += 1
     assert shown
