@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,23 @@ def test_a_block_that_shows_a_file_is_that_file():
                 assert code.strip() in file.read_text(), f"{page.name}:{line} differs from {file.name}"
                 shown += 1
     assert shown
+
+
+def test_the_distribution_of_the_guide_to_rules_announces_its_plugin(home, monkeypatch):
+    """What installing it does, but for the copying: its entry point is found beside its module."""
+    example = ROOT / "examples" / "spending"
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    (home / "spending.py").write_text((example / "spending.py").read_text())
+    info = home / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = [f"{name} = {target}" for name, target in project["entry-points"]["pluperfect"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[pluperfect]", *points, ""]))
+    monkeypatch.setenv("PYTHONPATH", str(home))
+    listed, _ = run(["pluperfect", "plugins"], "the plugins", home)
+
+    assert listed.startswith("spending ")
+    assert settled(listed) in settled((ROOT / "docs" / "rules.md").read_text())
 
 
 def test_every_linked_file_is_there():
