@@ -399,3 +399,4 @@ class Specs:
 
 
 HOOKS: Final = tuple(name for name in vars(Specs) if not name.startswith("_"))
+"""The names of the hooks."""

@@ -22,9 +22,12 @@ __all__ = [
     "usable",
 ]
 
-# A value in the log is a msgpack extension: its code names the codec, its bytes the value. States hold
-# either such a packed value or, before it is recorded, the live object.
 Packed = Ext
+"""
+A value in the log, a msgpack extension: its ``code`` names the codec, its ``data`` are the bytes.
+
+States hold either such a packed value or, before it is recorded, the live object.
+"""
 
 PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in
 TYPED: Final = 2  # array [type reference, msgpack]: dataclasses, Structs, tuples, dates, ...
