@@ -26,7 +26,7 @@ class Spending:
     def review(self, run, proposal, definition):
         if not proposal.to.is_running() or definition is None:
             return None
-        price = definition.options["cents"]
+        price = definition.options.get("cents", 0)  # flows have no such option
         if price <= 100:
             return None
         answers = proposal.facts.answers or {}
@@ -38,5 +38,6 @@ class Spending:
 
     @hookimpl
     def recorded(self, run, transition, definition):
-        if transition.to.is_running():
-            logging.getLogger("spending").info("%s spends %d cents", run.name, definition.options["cents"])
+        price = definition.options.get("cents", 0)
+        if transition.to.is_running() and price:
+            logging.getLogger("spending").info("%s spends %d cents", run.name, price)

@@ -6,7 +6,7 @@ import pytest
 from spending import Spending
 
 import pluperfect
-from pluperfect import Pending, Proposal, Running, task
+from pluperfect import Pending, Proposal, Running, flow, task
 from pluperfect.errors import Refused
 from pluperfect.hooks import Definition
 from pluperfect.states import Spec
@@ -60,6 +60,17 @@ def test_what_nobody_approves_does_not_start(approve):
         run = log.runs()[0]
         assert kinds(run) == ["Pending"]
         assert run.history[-1].by == "spending"
+
+
+def test_in_a_flow_every_submitted_start_is_asked_about(caplog):
+    @flow
+    def shopping():
+        return [future.result() for future in (*buy.map(["tea", "milk"]), buy.submit("salt"))]
+
+    caplog.set_level(logging.INFO, "spending")
+    with pluperfect.open("memory:", plugins=[Spending()]):
+        assert shopping() == ["tea", "milk", "salt"]
+    assert sorted(caplog.messages) == [f"buy-{n} spends 250 cents" for n in range(3)]
 
 
 def test_a_bad_price_is_refused_at_the_call():
