@@ -158,7 +158,20 @@ def test_the_distribution_of_the_guide_to_rules_announces_its_plugin(home, monke
     assert settled(listed) in settled((ROOT / "docs" / "rules.md").read_text())
 
 
-def test_every_linked_file_is_there():
+def anchors(page):
+    """The headings of a page as links name them."""
+    seen = []
+    for heading in re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    ):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        seen.append(f"{slug}-{seen.count(slug)}" if slug in seen else slug)
+    return seen
+
+
+def test_every_link_leads_somewhere():
     for page in [*PAGES, *(ROOT / "docs" / "reference").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text()):
-            assert target == "classic.md" or (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", page.read_text()):
+            there = page.parent / target if target else page
+            assert target == "classic.md" or there.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
