@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts docs long clean
+.PHONY: demo test check lint types contracts docs reference long clean
 
 demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
@@ -28,6 +28,9 @@ contracts: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/docs
+
+reference: $(STAMP)
+	$(BIN)/python docs/make_reference.py
 
 long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long -rP

@@ -70,6 +70,12 @@ class CachePolicy(Struct, frozen=True, kw_only=True):
         return _joined([*_parts(self), *_parts(other)], _united([self, other]))
 
     def __sub__(self, excluded: str) -> CachePolicy:
+        """
+        The policy without one input: ``INPUTS - "debug"``. Where it takes no inputs, it stays as it is.
+
+        Raises:
+            TypeError: It is no name.
+        """
         if not isinstance(excluded, str):
             raise TypeError(f"Can only subtract strings from key policies: the name of a parameter, not {excluded!r}.")
         if isinstance(self, NoCache):
@@ -194,9 +200,15 @@ def _joined(parts: Iterable[CachePolicy], configured: dict[str, Any]) -> CachePo
 
 
 INPUTS: Final = Inputs()
+"""The arguments by parameter. It names no task: equal arguments of other tasks meet the same entry."""
 TASK_SOURCE: Final = TaskSource()
+"""The source text of the task's function."""
 RUN_ID: Final = RunId()
+"""The flow run around the call: nothing is shared between flow runs."""
 FLOW_PARAMETERS: Final = FlowParameters()
+"""The parameters of the flow around the call."""
 NO_CACHE: Final = NoCache()
+"""Never cached, and made again when its flow is retried."""
 NONE: Final = NO_CACHE
 DEFAULT: Final = INPUTS + TASK_SOURCE + RUN_ID
+"""The same call in the same flow run. Given explicitly it caches; where no policy is given it serves replays alone."""

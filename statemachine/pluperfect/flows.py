@@ -1,4 +1,4 @@
-"""Prefect's place for flows."""
+"""Flows: what a program calls; each call is a run with its own history."""
 
 from .authoring.flows import Flow, flow
 

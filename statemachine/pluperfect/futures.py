@@ -1,4 +1,4 @@
-"""Prefect's place for futures; its own names for them are kept as aliases."""
+"""Futures: handles of submitted calls, and how to wait for them. Prefect's names for them are kept as aliases."""
 
 from __future__ import annotations
 

@@ -457,3 +457,4 @@ class Specs:
 
 
 HOOKS: Final = tuple(name for name in vars(Specs) if not name.startswith("_"))
+"""The names of the hooks."""

@@ -13,8 +13,13 @@ import pluggy
 __all__ = ["BUILTIN", "hookimpl", "hookspec"]
 
 hookspec: Final = pluggy.HookspecMarker("pluperfect")
+"""Marks the declarations of hooks in `Specs`; plugins have no need of it."""
 hookimpl: Final = pluggy.HookimplMarker("pluperfect")
-"""Mark a function or method as the implementation of the hook with its name."""
+"""
+Mark a function or method as the implementation of the hook with its name: ``@hookimpl``.
+
+It names those of the hook's arguments that it wants, in any order, and is called with these.
+"""
 
 BUILTIN: Final = {
     "memory": "pluperfect_store.memory",

@@ -503,8 +503,10 @@ class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
 
 
 StateUnion = Pending | Running | Retrying | Looped | Cached | Completed | Failed | TimedOut
+"""Any of the eight, for annotations."""
 
 KINDS: Final[tuple[type[State], ...]] = (Pending, Running, Retrying, Looped, Cached, Completed, Failed, TimedOut)
+"""The eight classes, in the order of their codes, 1 to 8."""
 
 _BY_CAUSE: Final[dict[str, Callable[[str], Exception]]] = {
     "upstream": UpstreamFailed,

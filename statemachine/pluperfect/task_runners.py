@@ -1,5 +1,5 @@
 """
-Prefect's place for task runners, and what one needs to write another.
+Task runners: where submitted calls run, and what one needs to write another.
 
 A runner is anything that has the methods of `TaskRunner`. One with ``remote = True`` has besides
 ``call(payload, limit)``: it has `work` called with these in another process and gives back what that gave.

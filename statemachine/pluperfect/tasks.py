@@ -1,4 +1,4 @@
-"""Prefect's place for tasks."""
+"""Tasks: the steps of flows, each call a run of its own, and helpers for their options."""
 
 from typing import Any
 

@@ -60,6 +60,7 @@ TABLE: Final[Mapping[type[State] | None, frozenset[type[State]]]] = {
     Failed: frozenset(),
     TimedOut: frozenset(),
 }
+"""Which kind may follow which; None stands for a run that is not born. Nothing else can be recorded."""
 
 SPENDING: Final = frozenset({"error", "timeout", "returned"})
 """The causes of Retrying that spend the retry budget."""
@@ -118,6 +119,7 @@ class Facts(Struct, frozen=True, array_like=True):
 
 
 NO_FACTS: Final = Facts()
+"""The rules were told nothing besides the run and the time."""
 
 
 class Transition(Struct, frozen=True):
@@ -187,6 +189,7 @@ class Ruling(Struct, frozen=True):
 
 
 Entry = Transition | Ruling
+"""What a log holds of a run: a move, or a proposal that moved nothing."""
 
 
 class Run(Struct, frozen=True):
