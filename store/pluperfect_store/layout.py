@@ -18,6 +18,7 @@ child      parent 16, born u64                        run 16
 timer      due in ms u64, run 16                      empty
 cache      SHA-256 of the key's text 32               `pluperfect.hooks.Cell`
 node       level u8, index u64                        the hash of a node of the tree
+cut        position u64                               the leaf hash of a record that was pruned
 blob       SHA-256 32                                 the bytes of a large value
 lease      root 16                                    `leases.Lease`
 owner      owner 16                                   `leases.Owner`
@@ -70,7 +71,7 @@ __all__ = [
 VIEWS: Final = ("idx", "head", "by_state", "by_name", "by_tag", "child", "timer", "cache")
 """The tables that are projected from the log."""
 
-TABLES: Final = ("log", *VIEWS, "node", "blob", "lease", "owner", "meta")
+TABLES: Final = ("log", *VIEWS, "node", "cut", "blob", "lease", "owner", "meta")
 
 FORMAT: Final = {"version": 1, "min_reader": 1, "min_writer": 1}
 """What ``meta`` says of the layout: its version, and the least version that may read and write it."""
