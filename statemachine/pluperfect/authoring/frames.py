@@ -121,6 +121,7 @@ class Frame:
         "limit",
         "live_payload",
         "lock",
+        "looked",
         "name",
         "open",
         "outcome",
@@ -168,6 +169,7 @@ class Frame:
         self.ticket: Ticket | None = None
         self.cache_key: CacheKey | None = None
         self.hit: tuple[Any, Any] | None = None
+        self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         self.live_payload: Any = NO_PAYLOAD
         self.runner: Runner | None = None
@@ -230,7 +232,9 @@ class Frame:
         at = self.log.clock.now()
         if type(to) is Running:
             if type(run.state) is Pending:
-                facts = self._look_up(facts, at)
+                if self.looked is None or not facts.answers:
+                    self.looked = self._look_up(facts, at)
+                facts = replace(self.looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
@@ -271,7 +275,8 @@ class Frame:
                 verdict = replace(verdict, to=outcomes.packed(self, verdict.to))
                 live = proposal.to.live
                 if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
-                    verdict.to.carry(live)
+                    if verdict.to.live is None and not verdict.to.is_completed():
+                        verdict.to.carry(live)
         else:
             verdict, by = None, ""
         decision = settle(run, proposal, verdict, by, self.session.epoch)

@@ -65,11 +65,11 @@ def returned(frame: Frame, value: Any) -> State:
 
 def _returned_state(frame: Frame, state: State) -> State:
     if isinstance(state, Completed | Cached):
-        live = state.data if state.live is None else state.live
         kept = Completed(
             state.message, packed(frame, state).data, name=state.name if state.kind != state.name else "Completed"
         )
-        kept.carry(live)
+        if state.live is not None or type(state.data) is not Packed:  # what is packed already is decoded on demand
+            kept.carry(state.data if state.live is None else state.live)
         return kept
     if isinstance(state, Failed | TimedOut):
         # Cancelled and crashed keep their cause, and so are not retried.
