@@ -1,0 +1,1 @@
+"""Signals, states, cache validators and results, at Prefect 1's places."""

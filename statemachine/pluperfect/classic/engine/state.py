@@ -1,0 +1,403 @@
+"""
+Prefect 1's states: light faces of the eight kinds.
+
+What happens is decided and recorded in the eight kinds of `pluperfect.states`; these are what handlers, triggers and
+the callers of `Flow.run` see of them. Two differ from Prefect 1 on purpose: Looped is not finished, and a map that
+lost a child is Failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from ... import states as modern
+from ...authoring.signals import Signal
+from ...errors import MissingResult, UnfinishedRun
+from ...states import PLAIN, Packed
+
+__all__ = [
+    "Cached",
+    "Cancelled",
+    "Cancelling",
+    "Failed",
+    "Finished",
+    "Looped",
+    "Mapped",
+    "Paused",
+    "Pending",
+    "Queued",
+    "Resume",
+    "Retrying",
+    "Running",
+    "Scheduled",
+    "Skipped",
+    "State",
+    "Submitted",
+    "Success",
+    "TimedOut",
+    "TriggerFailed",
+    "ValidationFailed",
+    "modern_of",
+    "state_of",
+]
+
+_LATER: Final[Any] = object()
+
+
+class State:
+    """
+    What a task or flow run is in.
+
+    Args:
+        message: For people.
+        result: The value of a success, the exception of a failure; of a flow run, its tasks' states by task.
+        context: Kept, and without effect.
+        cached_inputs: What the result was computed from.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        result: Any = None,
+        context: dict[str, Any] | None = None,
+        cached_inputs: dict[str, Any] | None = None,
+    ) -> None:
+        self.message = message
+        self._result = result
+        self.context = context or {}
+        self.cached_inputs = cached_inputs or {}
+        self.modern: modern.State | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def result(self) -> Any:
+        """The value; of a failure, its exception."""
+        if self._result is _LATER:
+            self._result = self._read()
+        return self._result
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        self._result = value
+
+    def _read(self) -> Any:
+        assert self.modern is not None
+        if isinstance(self.modern, modern.Looped):
+            payload = self.modern.payload
+            return payload if type(payload) is not Packed else self.modern._attached["unpack"](payload)
+        try:
+            found = self.modern.result(raise_on_failure=False)
+        except UnfinishedRun:
+            return self.modern.live
+        except MissingResult:
+            if self.modern.of_run is None:
+                return None
+            raise
+        return found.result if isinstance(found, Signal) and isinstance(self, Failed) else found
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception of a failure: a flow's ``result`` is always the dict of its tasks' states."""
+        if self._failure is not None:
+            return self._failure
+        return self.result if isinstance(self.result, BaseException) and self.is_failed() else None
+
+    @property
+    def children(self) -> list[type[State]]:
+        """The classes below this one."""
+        return type(self).__subclasses__()
+
+    def is_pending(self) -> bool:
+        """Whether the run has not begun, or waits."""
+        return isinstance(self, Pending)
+
+    def is_queued(self) -> bool:
+        """Whether it waits for a place."""
+        return isinstance(self, Queued)
+
+    def is_submitted(self) -> bool:
+        """Whether it was handed on."""
+        return isinstance(self, Submitted)
+
+    def is_scheduled(self) -> bool:
+        """Whether it waits for a time."""
+        return isinstance(self, Scheduled)
+
+    def is_retrying(self) -> bool:
+        """Whether it waits between two attempts."""
+        return isinstance(self, Retrying)
+
+    def is_paused(self) -> bool:
+        """Whether it waits for somebody to resume it."""
+        return isinstance(self, Paused)
+
+    def is_running(self) -> bool:
+        """Whether the body is being called."""
+        return isinstance(self, Running)
+
+    def is_finished(self) -> bool:
+        """Whether nothing can follow."""
+        return isinstance(self, Finished)
+
+    def is_looped(self) -> bool:
+        """Whether it stands between two iterations."""
+        return isinstance(self, Looped)
+
+    def is_skipped(self) -> bool:
+        """Whether the body was not called, on purpose."""
+        return isinstance(self, Skipped)
+
+    def is_mapped(self) -> bool:
+        """Whether it is a map's parent."""
+        return getattr(self, "map_states", None) is not None
+
+    def is_successful(self) -> bool:
+        """Whether there is a result."""
+        return isinstance(self, Success)
+
+    def is_cached(self) -> bool:
+        """Whether it was answered without the body."""
+        return isinstance(self, Cached)
+
+    def is_failed(self) -> bool:
+        """Whether it ended without a result."""
+        return isinstance(self, Failed)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and bool(other.result == self.result)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__}: "{self.message}">' if self.message else f"<{type(self).__name__}>"
+
+
+class Pending(State):
+    """Born, and not begun."""
+
+
+class Scheduled(Pending):
+    """Waiting for a time (``start_time``, a datetime; by default: now)."""
+
+    def __init__(self, message: str | None = None, result: Any = None, start_time: Any = None, **kwargs: Any) -> None:
+        super().__init__(message, result, **kwargs)
+        self.start_time: Any = start_time
+
+
+class Paused(Scheduled):
+    """Waiting for somebody to resume the flow run."""
+
+
+class Resume(Scheduled):
+    """Resumed, and not yet running."""
+
+
+class Retrying(Scheduled):
+    """Between two attempts. ``run_count`` says how many were made in this iteration."""
+
+    def __init__(
+        self, message: str | None = None, result: Any = None, start_time: Any = None, run_count: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(message, result, start_time, **kwargs)
+        self.run_count = run_count
+
+
+class Submitted(Pending):
+    """Handed on."""
+
+
+class Queued(Pending):
+    """Waiting for a place."""
+
+
+class Running(State):
+    """The body is being called."""
+
+
+class Cancelling(Running):
+    """Being cancelled."""
+
+
+class Looped(State):
+    """One iteration is done; ``result`` is what the next is given. It is not finished."""
+
+    def __init__(
+        self, message: str | None = None, result: Any = None, loop_count: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(message, result, **kwargs)
+        if loop_count is not None and (isinstance(loop_count, bool) or not isinstance(loop_count, int) or loop_count < 1):
+            raise ValueError(f"loop_count must be a whole number from 1, not {loop_count!r}.")
+        self.loop_count = loop_count
+
+
+class Finished(State):
+    """Nothing can follow."""
+
+
+class Success(Finished):
+    """There is a result."""
+
+
+class Cached(Success):
+    """Answered without the body."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        result: Any = None,
+        cached_inputs: dict[str, Any] | None = None,
+        cached_parameters: dict[str, Any] | None = None,
+        cached_result_expiration: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(message, result, cached_inputs=cached_inputs, **kwargs)
+        self.cached_parameters = cached_parameters
+        self.cached_result_expiration = cached_result_expiration
+
+
+class Mapped(Success):
+    """A map's parent. ``result`` lists what the children gave, ``map_states`` how they ended."""
+
+    def __init__(
+        self, message: str | None = None, result: Any = None, map_states: Iterable[State] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(message, result, **kwargs)
+        self.map_states: list[State] = list(map_states or ())
+
+    @property
+    def n_map_states(self) -> int:
+        """How many children there are."""
+        return len(self.map_states)
+
+
+class Skipped(Success):
+    """The body was not called, on purpose."""
+
+
+class Failed(Finished):
+    """Ended without a result; ``result`` is the exception."""
+
+
+class TimedOut(Failed):
+    """The deadline passed."""
+
+
+class TriggerFailed(Failed):
+    """The trigger said no."""
+
+
+class ValidationFailed(Failed):
+    """The result was found wanting."""
+
+
+class Cancelled(Failed):
+    """Ended before its turn."""
+
+
+_PENDING: Final = {kind.__name__: kind for kind in (Submitted, Queued, Scheduled)}
+_COMPLETED: Final[dict[str, type[Success]]] = {"Skipped": Skipped, "Cached": Cached, "Mapped": Mapped}
+_FAILED: Final[dict[str, type[Failed]]] = {
+    "trigger": TriggerFailed,
+    "validation": ValidationFailed,
+    "cancelled": Cancelled,
+}
+_CAUSES: Final = {kind: cause for cause, kind in _FAILED.items()}
+
+
+def state_of(found: modern.State, *, attempt: int = 1) -> State:
+    """The face of a recorded state; ``attempt`` is how often the body was begun in this iteration."""
+    made = _face(found, attempt)
+    made.modern = found
+    if made._result is None and not isinstance(made, Pending | Running | Looped):
+        made._result = _LATER
+    return made
+
+
+def _face(found: modern.State, attempt: int) -> State:
+    message = found.message or None
+    if isinstance(found, modern.Running):
+        return Running(message)
+    if isinstance(found, modern.Retrying):
+        if found.cause == "paused":
+            return Paused(message)
+        return Retrying(message, found.live, datetime.fromtimestamp(found.due, UTC), run_count=attempt)
+    if isinstance(found, modern.Looped):
+        return Looped(message, _LATER, loop_count=found.count)
+    if isinstance(found, modern.Cached):
+        return Cached(message)
+    if isinstance(found, modern.Completed):
+        return _COMPLETED.get(found.name, Success)(message)
+    if isinstance(found, modern.TimedOut):
+        return TimedOut(message)
+    if isinstance(found, modern.Failed):
+        return _FAILED.get(found.cause, Failed)(message)
+    due = getattr(found, "due", None)
+    if due is not None:
+        return Scheduled(message, start_time=datetime.fromtimestamp(due, UTC))
+    return _PENDING.get(str(getattr(found, "name", "")), Pending)(message)
+
+
+def modern_of(
+    state: State, now: Callable[[], float], *, cause: str = "error", count: int = 1, pack: Callable[[Any], Any] | None = None
+) -> modern.State:
+    """
+    The kind that a state of Prefect 1 is recorded as, asked for at the end of an attempt.
+
+    Args:
+        state: Any but Running.
+        now: Gives the time, UTC seconds since the epoch.
+        cause: Of a plain Failed: ``error`` and ``returned`` are retried.
+        count: The iteration that a Looped without a number ends.
+        pack: Encodes a payload: None is a payload too.
+    """
+    message = state.message or ""
+    if isinstance(state, Success):
+        return completed(state.result, message, "Completed" if type(state) is Success else type(state).__name__)
+    if isinstance(state, Looped):
+        payload = state.result if pack is None else pack(state.result)
+        return modern.Looped(message, state.loop_count or count, payload)
+    if isinstance(state, Failed):
+        return failed(state.result, message, _CAUSES.get(type(state), cause), type(state).__name__)
+    if isinstance(state, Paused):
+        return modern.Retrying(message, "paused")
+    if isinstance(state, Pending):
+        return modern.Retrying(message, "requested", seconds(getattr(state, "start_time", None), now))
+    why = f"{type(state).__name__} is nothing that a run can end an attempt with"
+    return failed(TypeError(why), why, "validation", "Failed")
+
+
+def completed(value: Any, message: str, name: str = "Completed") -> modern.Completed:
+    """Completed with this value, None included."""
+    return modern.Completed(message, Packed(PLAIN, b"\xc0") if value is None else value, name=name)
+
+
+class FailedWith(Exception):
+    """What a failed state carries whose result is no exception."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message, result)
+        self.message, self.result = message, result
+
+    def __str__(self) -> str:
+        return self.message or "the task failed"
+
+
+def failed(value: Any, message: str, cause: str, name: str) -> modern.Failed:
+    """Failed with this exception, or with one around a value that is none."""
+    error = value if isinstance(value, BaseException) else FailedWith(message, value)
+    text = message or f"{type(error).__name__}: {error}"
+    return modern.Failed(text, cause, data=error, name=name)
+
+
+def seconds(when: Any, now: Callable[[], float]) -> float:
+    """UTC seconds since the epoch of a datetime (a naive one is UTC), a number of them, or None: now."""
+    if when is None:
+        return now()
+    if isinstance(when, datetime):
+        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
+    if isinstance(when, int | float) and not isinstance(when, bool):
+        return float(when)
+    raise TypeError(f"start_time is a datetime, not {cast('Any', when)!r}.")

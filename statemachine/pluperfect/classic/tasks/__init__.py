@@ -1,0 +1,1 @@
+"""Ready-made tasks, at Prefect 1's places."""
