@@ -238,7 +238,7 @@ class Frame:
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
-            facts = self._store_under_key(to, at)
+            facts = replace(self._store_under_key(to, at), answers=facts.answers)
         decision = self._judge(Proposal(to, at, facts))
         if type(decision) is Question:
             return decision
