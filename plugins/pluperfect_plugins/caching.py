@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple, cast
 
 from msgspec import Struct
 
+from pluperfect.ambient import Body, current_body
 from pluperfect.cache_policies import (
+    NO_CACHE,
     CacheKeyFnPolicy,
     CachePolicy,
     CompoundCachePolicy,
@@ -26,8 +28,10 @@ from pluperfect.cache_policies import (
 )
 from pluperfect.digests import Undigestible, digest, place_of
 from pluperfect.errors import PluginError
+from pluperfect.histories import id_text
 from pluperfect.hooks import CacheKey, Definition, Option, hookimpl
 from pluperfect.rules import Proposal, Verdict
+from pluperfect.settings import get_current_settings
 from pluperfect.states import Cached, Pending, Running
 from pluperfect.transitions import Run
 
@@ -61,6 +65,20 @@ def _expiration(value: Any) -> float | None:
     return float(seconds)
 
 
+def _storage_key(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(
+            f"result_storage_key is a text, a template over parameters, flow_run and task_run, not {value!r}."
+        )
+    return value or None
+
+
+def _policy_by_default(value: CachePolicy | None, given: Mapping[str, Any]) -> CachePolicy | None:
+    """Where a setting says so, a task that names no policy has none, and no attempt answers another."""
+    named = value is not None or given.get("cache_key_fn") is not None or given.get("result_storage_key") is not None
+    return NO_CACHE if not named and get_current_settings().tasks_default_no_cache else value
+
+
 def _refresh(value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"refresh_cache is True, False or None, not {value!r}.")
@@ -73,8 +91,9 @@ def options(kind: str) -> Sequence[Option] | None:
     if kind != "task":
         return None
     return [
-        Option("cache_policy", None, "which parts of a call make its key", _policy),
+        Option("cache_policy", None, "which parts of a call make its key", _policy, complete=_policy_by_default),
         Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn),
+        Option("result_storage_key", None, "the key itself, or a template of it; beats the others", _storage_key),
         Option("cache_expiration", None, "for how long a result answers", _expiration),
         Option("refresh_cache", None, "make the call, and replace the entry", _refresh),
     ]
@@ -95,13 +114,16 @@ def cache_key(
     """The key of a call, with the parts that it was made of."""
     given = definition.options
     policy: CachePolicy | None = given.get("cache_policy")
-    fn = given.get("cache_key_fn")
+    fn, template = given.get("cache_key_fn"), given.get("result_storage_key")
     if fn is not None:
-        if policy is not None:
+        if policy is not None and not isinstance(policy, NoCache):
             _once(definition, "both cache_key_fn and cache_policy are set: cache_key_fn counts")
         policy = CacheKeyFnPolicy(fn)
-    if policy is None or isinstance(policy, NoCache):
+    if template is None and (policy is None or isinstance(policy, NoCache)):
         return None
+    settings = get_current_settings()
+    if settings.tasks_disable_caching:
+        return CacheKey(None, why="TASKS_DISABLE_CACHING: no call is cached")
     if given.get("persist_result") is False:
         _once(definition, "persist_result=False, so that there is no result to store: nothing is cached")
         return CacheKey(None, why="persist_result=False: there is no result to store")
@@ -109,10 +131,11 @@ def cache_key(
     parts: dict[str, str] = {}
     key = None
     try:
-        if isinstance(policy, CacheKeyFnPolicy):
-            key = _asked(policy, call)
-            parts["cache_key_fn"] = key
-        else:
+        if template is not None:
+            key = parts["result_storage_key"] = _from_template(template, call)
+        elif isinstance(policy, CacheKeyFnPolicy):
+            key = parts["cache_key_fn"] = _asked(policy, call)
+        elif policy is not None:
             for part in policy.policies if isinstance(policy, CompoundCachePolicy) else (policy,):
                 _add(part, parts, call)
     except _NoKey as problem:
@@ -121,10 +144,19 @@ def cache_key(
         return CacheKey(None, parts, str(problem))
     if not parts:
         return CacheKey(None, why="there are no inputs to make a key of")
+    if template is None and policy is not None and policy.key_storage is not None:
+        parts["storage"] = str(policy.key_storage)
+        key = None if key is None else f"{policy.key_storage}/{key}"
     if key is None:
         text = "\0".join(f"{name}={value}" for name, value in sorted(parts.items()))
         key = sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
-    return CacheKey(key, parts, refresh=bool(given.get("refresh_cache")), expiration=given.get("cache_expiration"))
+    refresh = given.get("refresh_cache")
+    return CacheKey(
+        key,
+        parts,
+        refresh=settings.tasks_refresh_cache if refresh is None else refresh,
+        expiration=given.get("cache_expiration"),
+    )
 
 
 class _Call(NamedTuple):
@@ -160,27 +192,77 @@ def _add(policy: CachePolicy, parts: dict[str, str], call: _Call) -> None:
     elif isinstance(policy, CacheKeyFnPolicy):
         with contextlib.suppress(_NoneGiven):  # in a sum, a policy with nothing to say is left out
             parts["cache_key_fn"] = _asked(policy, call)
+    elif callable(compute := getattr(policy, "compute_key", None)):
+        with contextlib.suppress(_NoneGiven):
+            parts[f"policy {type(policy).__name__}"] = _text_of(
+                "compute_key",
+                call,
+                lambda: compute(
+                    task_ctx=_context(call), inputs=dict(call.arguments), flow_parameters=dict(call.flow_inputs)
+                ),
+            )
     else:
-        raise _NoKey(f"the policy {type(policy).__name__} is not known here")
+        raise _NoKey(f"the policy {type(policy).__name__} is not known here: it has no method compute_key")
 
 
 class _NoneGiven(_NoKey):
     pass
 
 
+def _context(call: _Call) -> KeyContext:
+    return KeyContext(call.definition.owner, call.run, call.arguments)
+
+
 def _asked(policy: CacheKeyFnPolicy, call: _Call) -> str:
     """The key as a function of the user makes it."""
+    return _text_of("cache_key_fn", call, lambda: policy.cache_key_fn(_context(call), dict(call.arguments)))
+
+
+def _text_of(what: str, call: _Call, ask: Callable[[], Any]) -> str:
+    """
+    What the user's code gives for a key.
+
+    Raises:
+        _NoKey: It gives None, or raises.
+    """
     name = call.definition.name
     try:
-        key = policy.cache_key_fn(KeyContext(call.definition.owner, call.run, call.arguments), dict(call.arguments))
+        key = ask()
     except Exception as error:
-        _log.exception("cache_key_fn of %s raised; the call is made and its result is not cached", name)
-        raise _NoKey(f"cache_key_fn raised {type(error).__name__}: {error}", loud=False) from error
+        _log.exception("%s of %s raised; the call is made and its result is not cached", what, name)
+        raise _NoKey(f"{what} raised {type(error).__name__}: {error}", loud=False) from error
     if key is None:
-        raise _NoneGiven("cache_key_fn gave None", loud=False)
+        raise _NoneGiven(f"{what} gave None", loud=False)
     if not isinstance(key, str) or not key:
-        raise PluginError(f"cache_key_fn of {name} gave {key!r}; it must give a string, or None for no caching.")
+        raise PluginError(f"{what} of {name} gave {key!r}; it must give a string, or None for no caching.")
     return key
+
+
+class _Told:
+    """A run as a template of keys sees it: the names that `pluperfect.runtime` has."""
+
+    def __init__(self, run: Run, parameters: Mapping[str, Any]) -> None:
+        birth = run.birth
+        self.id, self.name, self.tags, self.run_count = id_text(run.id), birth.run_name, list(birth.tags), run.attempt
+        self.flow_name = self.task_name = birth.name
+        self.flow_version, self.root_flow_run_id = birth.version, id_text(birth.root)
+        self.parameters = parameters
+
+
+def _from_template(template: str, call: _Call) -> str:
+    around: Body | None = current_body.get()
+    flow = None if around is None else around.flow
+    try:
+        return template.format(
+            parameters=call.arguments,
+            task_run=_Told(call.run, call.arguments),
+            flow_run=None if flow is None else _Told(flow.run, call.flow_inputs),
+        )
+    except Exception as error:
+        raise _NoKey(
+            f"result_storage_key {template!r} cannot be filled in ({type(error).__name__}: {error}); it may name"
+            " {parameters[x]}, {flow_run.x} and {task_run.x}"
+        ) from error
 
 
 def _digests(what: str, values: Mapping[str, Any], parts: dict[str, str]) -> None:

@@ -71,6 +71,8 @@ def _facts(facts: Facts) -> dict[str, Any] | None:
         "uncached": facts.uncached,
         "hit": None if facts.hit is None else {"run": id_text(facts.hit[0]), "seq": facts.hit[1]},
         "expires": facts.expires,
+        "run_name": facts.run_name,
+        "assets": [made.key for made in facts.assets] if facts.assets else None,
         "answers": facts.answers
         and {name: str(a) if isinstance(a, State) else _jsonable(a) for name, a in facts.answers.items()},
     }

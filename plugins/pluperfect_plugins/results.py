@@ -15,16 +15,17 @@ import io
 import pickle
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
 
+from pluperfect.cache_policies import NoCache
 from pluperfect.digests import SCRIPT
 from pluperfect.errors import UnpackableValue
 from pluperfect.hooks import Option, Unpacked, hookimpl
-from pluperfect.states import PICKLE, PLAIN, TYPED, Packed
+from pluperfect.states import FOREIGN, PICKLE, PLAIN, TYPED, Packed
 
 __all__ = ["options", "pack", "unpack"]
 
@@ -55,10 +56,46 @@ def _persist(value: Any) -> Any:
     return value
 
 
+_IMPLYING: Final = ("cache_key_fn", "result_storage_key", "result_storage", "result_serializer")
+"""Whoever says one of these wants the result recorded."""
+
+
+def _implied(value: bool | None, given: Mapping[str, Any]) -> bool | None:
+    """True where another option would be pointless without a record, and nobody says otherwise."""
+    if value is not None:
+        return value
+    policy = given.get("cache_policy")
+    named = policy is not None and not isinstance(policy, NoCache)
+    return True if named or any(given.get(name) is not None for name in _IMPLYING) else None
+
+
+def _serializer(value: Any) -> Any:
+    if value is None:
+        return None
+    from pluperfect.serializers import checked
+
+    return checked(value)
+
+
+def _in_memory(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"cache_result_in_memory is True or False, not {value!r}.")
+    return value
+
+
 @hookimpl
 def options(kind: str) -> Sequence[Option]:
-    """``persist_result``: with False the result is not recorded, and no cache or resume answers with it."""
-    return [Option("persist_result", None, "whether the result is recorded", _persist)]
+    """
+    ``persist_result``: with False the result is not recorded, and no cache or resume answers with it.
+
+    ``result_storage`` is taken and kept: results stand in the log.
+    """
+    return [
+        Option("persist_result", None, "whether the result is recorded", _persist, complete=_implied),
+        Option("result_serializer", None, "how the result is encoded: a serializer or its word", _serializer),
+        Option("result_storage", None, "taken and kept; results stand in the log"),
+        Option("cache_result_in_memory", True, "whether a state keeps the value beside its record", _in_memory),
+    ]
 
 
 def faithful(value: Any) -> bool:
@@ -109,6 +146,15 @@ def unpack(packed: Packed) -> Unpacked | None:
         return Unpacked(_decoder(_referred(reference)).decode(body))
     if packed.code == PICKLE:
         return Unpacked(pickle.loads(packed.data))  # noqa: S301 - what this process's own log holds; said in the docs
+    if packed.code == FOREIGN:
+        from pluperfect.serializers import resolve
+
+        reference, data = _decode(packed.data)
+        try:
+            serializer = resolve(reference)
+        except ValueError:
+            return None  # another plugin's codec, or a serializer that nobody has imported here
+        return Unpacked(serializer.loads(data))
     return None
 
 

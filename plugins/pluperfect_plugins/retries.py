@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pluperfect.hooks import Definition, Option, hookimpl
@@ -39,7 +39,7 @@ def _seconds(value: Any) -> float:
 def _delay(value: Any) -> Any:
     if value is None or callable(value):
         return value
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         listed = [_seconds(item) for item in cast("Iterable[Any]", value)]
         if len(listed) > MOST:
             raise ValueError(
@@ -69,8 +69,15 @@ def _condition(value: Any) -> Callable[..., Any] | None:
 def options(kind: str) -> Sequence[Option]:
     """The options of retrying; for flows and tasks alike."""
     return [
-        Option("retries", 0, "attempts after the first", _count, wakes=True),
-        Option("retry_delay_seconds", None, "a number, a list, or a callable that is given the retries", _delay),
+        Option("retries", 0, "attempts after the first", _count, wakes=True, setting=f"{kind}s_default_retries"),
+        Option(
+            "retry_delay_seconds",
+            None,
+            "a number, a list, or a callable that is given the retries",
+            _delay,
+            setting=f"{kind}s_default_retry_delay_seconds",
+            complete=_asked_now,
+        ),
         Option("retry_jitter_factor", None, "how far a delay may be stretched", _factor),
         Option("retry_condition_fn", None, "asked with (task, task_run, state) whether to retry", _condition),
     ]
@@ -89,6 +96,12 @@ def delays(given: Any, retries: int) -> Any:
             _asked.clear()
         known = _asked[id(given), retries] = (given, _delay(given(retries)))
     return known[1]
+
+
+def _asked_now(value: Any, given: Mapping[str, Any]) -> Any:
+    """Ask a callable where it is given, so that it is found out there if its delays are bad."""
+    delays(value, int(given.get("retries") or 0))
+    return value
 
 
 def base_delay(given: Any, retries: int, spent: int) -> float:

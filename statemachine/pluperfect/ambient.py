@@ -18,6 +18,11 @@ class Body(Protocol):
         """The run as folded so far."""
         ...
 
+    @property
+    def flow(self) -> Body | None:
+        """The nearest flow: this run or one above it."""
+        ...
+
 
 current_body: Final[ContextVar[Any]] = ContextVar("pluperfect_body", default=None)
 """The run whose body is being called in this context, a `Body`; None outside of runs."""

@@ -8,10 +8,10 @@ task: all tasks with equal arguments share its keys, so that ``+ TASK_SOURCE`` i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 __all__ = [
     "DEFAULT",
@@ -32,21 +32,49 @@ __all__ = [
 ]
 
 
-class CachePolicy(Struct, frozen=True):
-    """The base of all policies."""
+class CachePolicy(Struct, frozen=True, kw_only=True):
+    """
+    The base of all policies. One of your own has a method ``compute_key(task_ctx, inputs, flow_parameters)``.
+
+    Attributes:
+        key_storage: Keys made under one of these are not met under another; all stand in the log.
+        isolation_level: Taken and kept; lookups are READ_COMMITTED.
+        lock_manager: Taken and kept.
+    """
 
     replays: ClassVar[bool] = True
     """Whether a flow retry may answer the call from the attempt before."""
 
+    key_storage: Any = None
+    isolation_level: Any = None
+    lock_manager: Any = None
+
+    def configure(self, key_storage: Any = None, lock_manager: Any = None, isolation_level: Any = None) -> Self:
+        """A copy with these; what is None stays as it is. Sums and differences keep it."""
+        given = {"key_storage": key_storage, "lock_manager": lock_manager, "isolation_level": isolation_level}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
     def __add__(self, other: CachePolicy) -> CachePolicy:
+        """
+        A policy with the parts of both.
+
+        Raises:
+            ValueError: They are configured differently.
+        """
         if not isinstance(other, CachePolicy):
             return NotImplemented
-        return _joined([*_parts(self), *_parts(other)])
+        if isinstance(other, NoCache):
+            return self
+        if isinstance(self, NoCache):
+            return other
+        return _joined([*_parts(self), *_parts(other)], _united([self, other]))
 
     def __sub__(self, excluded: str) -> CachePolicy:
         if not isinstance(excluded, str):
-            raise TypeError(f"A policy minus the name of a parameter: give a string, not {excluded!r}.")
-        return _joined([part.without(excluded) for part in _parts(self)])
+            raise TypeError(f"Can only subtract strings from key policies: the name of a parameter, not {excluded!r}.")
+        if isinstance(self, NoCache):
+            return self
+        return _joined([part.without(excluded) for part in _parts(self)], _united([self]))
 
     def without(self, name: str) -> CachePolicy:
         """This policy with one input left out; the same where it takes no inputs."""
@@ -71,7 +99,7 @@ class Inputs(CachePolicy, frozen=True):
 
     def without(self, name: str) -> CachePolicy:
         """The arguments less one more."""
-        return Inputs(self.exclude | {name})
+        return replace(self, exclude=self.exclude | {name})
 
 
 class TaskSource(CachePolicy, frozen=True):
@@ -108,7 +136,30 @@ class CompoundCachePolicy(CachePolicy, frozen=True):
         for policy in policies:
             if not isinstance(policy, CachePolicy):
                 raise TypeError(f"A compound of policies is made of policies, not {policy!r}.")
+        own = _united([self, *policies])
+        for name, value in own.items():
+            force_setattr(self, name, value)
         force_setattr(self, "policies", tuple(_merged(part for policy in policies for part in _parts(policy))))
+
+
+_DIFFERENT: Final = {
+    "key_storage": "storage locations",
+    "isolation_level": "isolation levels",
+    "lock_manager": "lock implementations",
+}
+
+
+def _united(policies: Iterable[CachePolicy]) -> dict[str, Any]:
+    """How several policies are configured together."""
+    made: dict[str, Any] = {}
+    for policy in policies:
+        for name, words in _DIFFERENT.items():
+            value = getattr(policy, name)
+            if value is None:
+                continue
+            if made.setdefault(name, value) != value:
+                raise ValueError(f"Cannot add CachePolicies with different {words}: {made[name]!r} and {value!r}.")
+    return made
 
 
 def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
@@ -118,7 +169,7 @@ def _parts(policy: CachePolicy) -> tuple[CachePolicy, ...]:
 
 
 def _merged(parts: Iterable[CachePolicy]) -> list[CachePolicy]:
-    """Each once, with one INPUTS whose exclusions are united."""
+    """Each once, with one INPUTS whose exclusions are united. What they are configured with stands at their sum."""
     made: list[CachePolicy] = []
     for part in parts:
         if isinstance(part, Inputs):
@@ -128,17 +179,18 @@ def _merged(parts: Iterable[CachePolicy]) -> list[CachePolicy]:
                 assert isinstance(known, Inputs)
                 made[place] = Inputs(known.exclude | part.exclude)
                 continue
-        if part not in made:
-            made.append(part)
+        plain = replace(part, **dict.fromkeys(_DIFFERENT))
+        if plain not in made:
+            made.append(plain)
     return made
 
 
-def _joined(parts: Iterable[CachePolicy]) -> CachePolicy:
+def _joined(parts: Iterable[CachePolicy], configured: dict[str, Any]) -> CachePolicy:
     """One policy of several: flat, and as simple as it can be said."""
     made = _merged(parts)
     if not made:
         return NO_CACHE
-    return made[0] if len(made) == 1 else CompoundCachePolicy(tuple(made))
+    return replace(made[0], **configured) if len(made) == 1 else CompoundCachePolicy(tuple(made), **configured)
 
 
 INPUTS: Final = Inputs()

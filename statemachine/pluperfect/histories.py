@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -20,9 +21,9 @@ from .hooks import Log
 from .manager import Hooks
 from .records import decode, open_record
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
-from .transitions import Entry, Run, Transition, fold
+from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
-__all__ = ["Histories", "RecordedRun", "Seen", "id_text", "short_id"]
+__all__ = ["Histories", "Made", "RecordedRun", "Seen", "id_text", "short_id"]
 
 _CODES: Final = {kind.kind.lower(): kind.code for kind in KINDS}
 
@@ -53,6 +54,25 @@ class Seen(Struct, frozen=True):
     entry: Entry | None
 
 
+class Made(Struct, frozen=True):
+    """
+    One materialization of an asset.
+
+    Attributes:
+        key: The asset's URI.
+        run: The run that made it, or failed to.
+        at: When, UTC seconds since the epoch.
+        succeeded: Whether the run completed.
+        made: What is on record about it: the tool, the assets it was made from, metadata, properties.
+    """
+
+    key: str
+    run: RecordedRun
+    at: float
+    succeeded: bool
+    made: Materialization
+
+
 class RecordedRun:
     """One run, read from its log. It shows what was committed when it was asked."""
 
@@ -67,7 +87,16 @@ class RecordedRun:
     @property
     def history(self) -> tuple[Entry, ...]:
         """All entries, oldest first: every transition, and every ruling that refused or delayed one."""
-        return tuple(entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
+        run, found = Run(self._run), list[Entry]()
+        for entry in self._entries():
+            run = apply(run, entry)
+            found.append(entry)
+            if isinstance(entry, Transition):
+                self.histories.make_readable(entry.to, run)
+        return tuple(found)
+
+    def _entries(self) -> Iterator[Entry]:
+        return (entry for entry in map(decode, self.histories.log.records(self._run)) if entry is not None)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -81,7 +110,7 @@ class RecordedRun:
         Raises:
             IndexError: The run has no such entry.
         """
-        history = self.history
+        history = list(self._entries())
         if not 0 <= seq <= len(history):
             raise IndexError(f"Run {self.id} has {len(history)} entries; at({seq}) is not among 0 to {len(history)}.")
         return self._read(fold(self._run, history[:seq]))
@@ -89,11 +118,11 @@ class RecordedRun:
     @property
     def folded(self) -> Run:
         """The run as it is now."""
-        return self._read(fold(self._run, self.history))
+        return self._read(fold(self._run, self._entries()))
 
     def _read(self, run: Run) -> Run:
         if run.state is not None:
-            self.histories.make_readable(run.state)
+            self.histories.make_readable(run.state, run)
         return run
 
     @property
@@ -219,14 +248,14 @@ class Histories:
         if digits and len(wanted) >= 4:
             even = wanted[: len(wanted) // 2 * 2]
             found = [run for run in self.log.matching(bytes.fromhex(even), 1000) if run.hex().startswith(wanted)]
-        if not found and not digits:
+        if not found:
             found = list(islice(self.log.find(name=run_id), 1))
         if not found:
             # The end of an id, or a run name: a look at the roots' trees, the youngest first.
             for run in islice(self.log.find(), 100_000):
                 if digits and len(wanted) >= 4 and run.hex().endswith(wanted):
                     found.append(run)
-                elif not digits and self._run_name(run) == run_id:
+                elif self._run_name(run) == run_id:
                     found = [run]
                     break
         if len(found) == 1:
@@ -242,8 +271,9 @@ class Histories:
         raise UnknownRun(f"There is no run {run_id!r} in {self.log.uri}.{hint}")
 
     def _run_name(self, run: bytes) -> str:
-        entry = decode(self.log.records(run, 0, 1)[0])
-        spec = getattr(getattr(entry, "to", None), "spec", None)
+        # The name stands in the birth, or in the start of a run whose name was made of other runs' results.
+        start = [entry for entry in map(decode, self.log.records(run, 0, 4)) if entry is not None]
+        spec = fold(run, start).spec
         return spec.run_name if spec is not None else ""
 
     def follow(self, after: int = 0, *, timeout: float | None = None) -> Iterator[Seen]:
@@ -261,6 +291,30 @@ class Histories:
                 yield Seen(position, id_text(open_record(data).run), decode(data))
             if not batch and not self.log.await_position(after, timeout):
                 return
+
+    def assets(self, key: str | None = None) -> list[Made]:
+        """
+        The materializations on record, the youngest first.
+
+        Args:
+            key: Of this asset alone.
+        """
+        self.log.flush()
+        found: list[Made] = []
+        after = 0
+        while batch := self.log.feed(after):
+            for position, data in batch:
+                after = position
+                entry = decode(data)
+                if isinstance(entry, Transition) and entry.facts.assets and entry.to.final:
+                    run = RecordedRun(self, open_record(data).run)
+                    done = entry.to.is_completed()
+                    found += [
+                        Made(made.key, run, entry.at, done, made)
+                        for made in entry.facts.assets
+                        if key is None or made.key == key
+                    ]
+        return found[::-1]
 
     def compare(self) -> list[str]:
         """Fold the whole log and say where a view differs from it, one line each; empty where all agree."""
@@ -283,11 +337,16 @@ class Histories:
             return self.load(cited).state
         return [self.load(run).state for run in cited]
 
-    def make_readable(self, state: State) -> None:
-        """Let a recorded state decode its data when it is asked for its result."""
+    def make_readable(self, state: State, run: Run) -> None:
+        """Let a recorded state decode its data when it is asked for its result, and know its run, folded up to it."""
         if isinstance(state, Cached) and state.data is None and state.source is not None:
             state.cite(self.recorded_data(*state.source))
+        self.show(state, run)
+
+    def show(self, state: State, run: Run) -> None:
+        """Let the last state of a run decode what is recorded, and know where it stands and since when."""
         state.read_with(self.unpack)
+        state.belongs_to(run.id, datetime.fromtimestamp(run.updated, UTC), run.attempt)
 
     def recorded_data(self, run: bytes, seq: int) -> Any:
         """The packed result that a run recorded at ``seq``; None where there is none."""
@@ -303,7 +362,7 @@ class Histories:
         """Fold a run from its log; a run without records has ``seq`` 0."""
         folded = fold(run, (entry for entry in map(decode, self.log.records(run)) if entry is not None))
         if folded.state is not None:
-            self.make_readable(folded.state)
+            self.make_readable(folded.state, folded)
         return folded
 
     def describe(self, packed: Any) -> str:

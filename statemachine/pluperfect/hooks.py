@@ -56,6 +56,8 @@ class Option(Struct, frozen=True):
         check: Takes the given value and returns the value to keep; raises TypeError or ValueError.
         wakes: The plugin is asked only where one of its options with this mark is set.
         setting: The name of the setting that gives the value where a decorator gives none.
+        complete: Takes the value and all options that were given, when the function is decorated, and returns the
+            value to keep; raises TypeError or ValueError.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Option(Struct, frozen=True):
     check: Callable[[Any], Any] | None = None
     wakes: bool = False
     setting: str = ""
+    complete: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 
 class Definition:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from .errors import CancelledRun, CrashedRun, FailedRun
-from .states import Answer, Completed, Failed, Pending, Retrying, State, asked_by_coroutine
+from .states import Answer, Completed, Failed, Pending, Retrying, State, StateType, asked_by_coroutine
 
 __all__ = [
     "AwaitingConcurrencySlot",
@@ -46,29 +45,35 @@ def Scheduled(scheduled_time: Any = None, *, message: str = "", name: str = "Sch
     return Pending(message, due=_due(scheduled_time), name=name)
 
 
-def Late(scheduled_time: Any = None, *, message: str = "") -> Pending:  # noqa: N802
+def Late(  # noqa: N802
+    scheduled_time: Any = None, *, message: str = "", name: str = "Late"
+) -> Pending:
     """Pending, and its time has passed."""
-    return Pending(message, due=_due(scheduled_time), name="Late")
+    return Pending(message, due=_due(scheduled_time), name=name)
 
 
-def AwaitingConcurrencySlot(scheduled_time: Any = None, *, message: str = "") -> Pending:  # noqa: N802
+def AwaitingConcurrencySlot(  # noqa: N802
+    scheduled_time: Any = None, *, message: str = "", name: str = "AwaitingConcurrencySlot"
+) -> Pending:
     """Pending until there is room."""
-    return Pending(message, due=_due(scheduled_time), name="AwaitingConcurrencySlot")
+    return Pending(message, due=_due(scheduled_time), name=name)
 
 
-def AwaitingRetry(scheduled_time: Any = None, *, message: str = "") -> Retrying:  # noqa: N802
+def AwaitingRetry(  # noqa: N802
+    scheduled_time: Any = None, *, message: str = "", name: str = "AwaitingRetry"
+) -> Retrying:
     """Retrying: the wait between two attempts, one that does not spend the budget."""
-    return Retrying(message, "requested", _due(scheduled_time), name="AwaitingRetry")
+    return Retrying(message, "requested", _due(scheduled_time), name=name)
 
 
-def Submitting(*, message: str = "") -> Pending:  # noqa: N802
+def Submitting(*, message: str = "", name: str = "Submitting") -> Pending:  # noqa: N802
     """Pending, on its way to a runner."""
-    return Pending(message, name="Submitting")
+    return Pending(message, name=name)
 
 
-def InfrastructurePending(*, message: str = "") -> Pending:  # noqa: N802
+def InfrastructurePending(*, message: str = "", name: str = "InfrastructurePending") -> Pending:  # noqa: N802
     """Pending until there is a place to run."""
-    return Pending(message, name="InfrastructurePending")
+    return Pending(message, name=name)
 
 
 def Paused(*, message: str = "", name: str = "Paused") -> Retrying:  # noqa: N802
@@ -76,9 +81,9 @@ def Paused(*, message: str = "", name: str = "Paused") -> Retrying:  # noqa: N80
     return Retrying(message, "paused", name=name)
 
 
-def Suspended(*, message: str = "") -> Retrying:  # noqa: N802
+def Suspended(*, message: str = "", name: str = "Suspended") -> Retrying:  # noqa: N802
     """Paused, under its other label."""
-    return Retrying(message, "paused", name="Suspended")
+    return Retrying(message, "paused", name=name)
 
 
 def Cancelled(message: str = "", *, data: Any = None, name: str = "Cancelled") -> Failed:  # noqa: N802
@@ -86,9 +91,9 @@ def Cancelled(message: str = "", *, data: Any = None, name: str = "Cancelled") -
     return Failed(message, "cancelled", data=data, name=name)
 
 
-def Cancelling(message: str = "") -> Failed:  # noqa: N802
+def Cancelling(message: str = "", *, name: str = "Cancelling") -> Failed:  # noqa: N802
     """The request to cancel; a body that returns it is cancelled."""
-    return Failed(message, "cancelled", name="Cancelling")
+    return Failed(message, "cancelled", name=name)
 
 
 def Crashed(message: str = "", *, data: Any = None, name: str = "Crashed") -> Failed:  # noqa: N802
@@ -101,19 +106,19 @@ class StateGroup:
 
     def __init__(self, states: Iterable[State]) -> None:
         self.states = list(states)
-        self.type_counts: dict[Any, int] = {}
+        self.type_counts: dict[StateType, int] = dict.fromkeys(StateType, 0)
         for state in self.states:
-            self.type_counts[state.type] = self.type_counts.get(state.type, 0) + 1
+            self.type_counts[state.type] += 1
         self.total_count = len(self.states)
-        self.cancelled_count = sum(state.is_cancelled() for state in self.states)
+        self.cancelled_count = self.type_counts[StateType.CANCELLED]
         self.final_count = sum(state.is_final() for state in self.states)
         self.not_final_count = self.total_count - self.final_count
-        self.paused_count = sum(state.is_paused() for state in self.states)
+        self.paused_count = self.type_counts[StateType.PAUSED]
 
     @property
     def fail_count(self) -> int:
-        """How many failed, for any cause."""
-        return sum(state.is_failed() for state in self.states)
+        """How many failed or crashed; the cancelled ones are counted on their own."""
+        return self.type_counts[StateType.FAILED] + self.type_counts[StateType.CRASHED]
 
     def all_completed(self) -> bool:
         """Whether each has a result."""
@@ -124,7 +129,7 @@ class StateGroup:
         return self.cancelled_count > 0
 
     def any_failed(self) -> bool:
-        """Whether one failed, for any cause."""
+        """Whether one failed or crashed."""
         return self.fail_count > 0
 
     def any_paused(self) -> bool:
@@ -136,9 +141,11 @@ class StateGroup:
         return self.final_count == self.total_count
 
     def counts_message(self) -> str:
-        """``total=3 'COMPLETED'=2 'FAILED'=1``."""
-        parts = [f"total={self.total_count}", *(f"{kind.value!r}={n}" for kind, n in self.type_counts.items())]
-        return " ".join(parts)
+        """``total=3 not_final=1 'RUNNING'=1 'COMPLETED'=2``."""
+        parts = [f"total={self.total_count}"]
+        if self.not_final_count:
+            parts.append(f"not_final={self.not_final_count}")
+        return " ".join([*parts, *(f"{kind.value!r}={n}" for kind, n in self.type_counts.items() if n)])
 
     def __repr__(self) -> str:
         return f"StateGroup<{self.counts_message()}>"
@@ -149,9 +156,8 @@ class StateGroup:
 
 def is_state_iterable(obj: Any) -> bool:
     """Whether this is a list, set or tuple, not empty, of nothing but states."""
-    return (
-        isinstance(obj, list | set | tuple) and bool(obj) and all(isinstance(o, State) for o in cast("list[Any]", obj))
-    )
+    listed = cast("list[Any]", obj) if isinstance(obj, list | set | tuple) else []
+    return bool(listed) and all(isinstance(one, State) for one in listed)
 
 
 def get_state_exception(state: State) -> Any:
@@ -167,19 +173,8 @@ def get_state_exception(state: State) -> Any:
 
 def _exception_of(state: State) -> BaseException:
     if not state.is_failed():
-        raise ValueError(f"Expected a failed or crashed state, got {state!r}.")
-    data: Any = getattr(state, "data", None)
-    if is_state_iterable(data):
-        failed = [one for one in cast("list[State]", data) if one.is_failed()]
-        if failed:
-            return _exception_of(failed[0])
-        raise ValueError("Failed state's list of states holds no failed one.")
-    found = state.result(raise_on_failure=False)
-    return found if isinstance(found, BaseException) else _wrapper(state)(str(found))
-
-
-def _wrapper(state: State) -> type[Exception]:
-    return CancelledRun if state.is_cancelled() else CrashedRun if state.is_crashed() else FailedRun
+        raise ValueError(f"Expected failed or crashed state got {state}.")
+    return state._outcome()
 
 
 def raise_state_exception(state: State) -> Any:
@@ -224,9 +219,13 @@ def return_value_to_state(retval: Any, *_: Any, **__: Any) -> Any:
 
 def _state_of(value: Any) -> State:
     if isinstance(value, State):
+        if isinstance(value, Completed) and value.data is None and value.of_run is None:
+            value.carry(value.live)  # from here on None is its result
         return value
     if not is_state_iterable(value):
-        return Completed(data=value)
+        done = Completed(data=value)
+        done.carry(value)
+        return done
     group = StateGroup(value)
     total = group.total_count
     if group.all_completed():
@@ -234,7 +233,7 @@ def _state_of(value: Any) -> State:
     if group.any_cancelled():
         return Cancelled(f"{group.cancelled_count}/{total} states cancelled.", data=value)
     if group.any_paused():
-        return Failed(f"{group.paused_count}/{total} states paused.", data=value)
+        return Paused(message=f"{group.paused_count}/{total} states paused.")
     if group.any_failed():
-        return Failed(f"{group.fail_count}/{total} states failed.", data=value)
+        return Failed(f"{group.fail_count}/{total} states failed.", "children", data=value)
     return Failed(f"{group.not_final_count}/{total} states are not final.", data=value)

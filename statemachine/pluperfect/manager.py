@@ -282,7 +282,9 @@ class Hooks:
         """Make a runner by name."""
         runner = self._manager.hook.make_runner(name=name)
         if runner is None:
-            raise PluginError(f"No plugin makes a task runner called {name!r}. Built in: 'threads'.")
+            raise PluginError(
+                f"No plugin makes a task runner called {name!r}. Built in: 'threads', 'asyncio', 'processes', 'dask'."
+            )
         return runner
 
     def commands(self, cli: Any) -> None:

@@ -20,6 +20,7 @@ BUILTIN: Final = {
     "memory": "pluperfect_store.memory",
     "lmdb": "pluperfect_store.lmdb",
     "threads": "pluperfect.authoring.runners",
+    "dask": "pluperfect_dask",
     "results": "pluperfect_plugins.results",
     "inspect": "pluperfect_plugins.inspect",
     "config": "pluperfect_plugins.config",

@@ -1,116 +1,153 @@
 """
 What the code at hand runs in: ``from pluperfect.runtime import flow_run, task_run``.
 
-Outside of a run every attribute is empty.
+Outside of a run every attribute is empty. A test can set one by the environment, for instance
+``PLUPERFECT__RUNTIME__FLOW_RUN__NAME=fake``; the text is converted to what the attribute mostly is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final
 
-from .authoring.context import current_frame
+from .authoring.context import current_frame, current_tags
 from .authoring.frames import Frame
 from .authoring.signals import NO_PAYLOAD
 from .histories import id_text
 
-__all__ = ["flow_run", "task_run"]
+__all__ = ["deployment", "flow_run", "task_run"]
+
+_MISSING: Final = object()
 
 
-class _RunContext:
-    """The attributes that flow runs and task runs share."""
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _json(text: str) -> Any:
+    import json
+
+    return json.loads(text)
+
+
+def _when(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
+    "tags": _listed,
+    "parameters": _json,
+    "job_variables": _json,
+    "run_count": int,
+    "loop_count": int,
+    "loop_result": _json,
+    "scheduled_start_time": _when,
+}
+
+
+class _Place:
+    """A part of the runtime: attributes that are read from the run at hand, unless the environment says otherwise."""
+
+    _word = ""
+    _known: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     def _frame(self) -> Frame | None:
-        raise NotImplementedError
+        return None
 
-    @property
-    def id(self) -> str | None:
-        """The run's id."""
-        frame = self._frame()
-        return None if frame is None else id_text(frame.run.id)
+    def __getattr__(self, name: str) -> Any:
+        read = None if name.startswith("_") else self._known.get(name)
+        if read is None:
+            raise AttributeError(
+                f"pluperfect.runtime.{self._word} has no attribute {name!r}. It has: {', '.join(self._known)}."
+            )
+        key = f"PLUPERFECT__RUNTIME__{self._word.upper()}__{name.upper()}"
+        given = os.environ.get(key)
+        if given is not None:
+            try:
+                return _FROM_TEXT.get(name, str)(given)
+            except ValueError as error:
+                raise ValueError(f"{key}={given!r} cannot stand for {name}: {error}") from error
+        return read(self._frame())
 
-    @property
-    def name(self) -> str | None:
-        """The run's own name."""
-        frame = self._frame()
-        return None if frame is None else frame.run.birth.run_name
-
-    @property
-    def tags(self) -> list[str]:
-        """The run's tags."""
-        frame = self._frame()
-        return [] if frame is None else list(frame.run.birth.tags)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The arguments by parameter, defaults included."""
-        frame = self._frame()
-        return {} if frame is None else dict(frame.arguments)
-
-    @property
-    def run_count(self) -> int:
-        """How often the body was begun, this time included (for a task: in this iteration)."""
-        frame = self._frame()
-        return 0 if frame is None else frame.run.attempt
+    def __dir__(self) -> list[str]:
+        return sorted(self._known)
 
 
-class _FlowRun(_RunContext):
+def _of(read: Callable[[Frame], Any], empty: Any = None) -> Callable[[Any], Any]:
+    """An attribute of the run; ``empty`` where there is none (called, where it is callable)."""
+    return lambda frame: (empty() if callable(empty) else empty) if frame is None else read(frame)
+
+
+def _parent(frame: Frame) -> str | None:
+    above = None if frame.parent is None else frame.parent.flow
+    return None if above is None else id_text(above.run.id)
+
+
+def _tags_here() -> list[str]:
+    return sorted(current_tags.get())
+
+
+_SHARED: Final[dict[str, Callable[[Any], Any]]] = {
+    "id": _of(lambda frame: id_text(frame.run.id)),
+    "name": _of(lambda frame: frame.run.name),
+    "tags": _of(lambda frame: list(frame.run.birth.tags), _tags_here),
+    "parameters": _of(lambda frame: dict(frame.arguments), dict),
+    "run_count": _of(lambda frame: frame.run.attempt, 0),
+    "api_url": _of(lambda _: None),
+    "ui_url": _of(lambda _: None),
+}
+
+
+class _FlowRun(_Place):
     """The nearest flow run around the code at hand."""
+
+    _word = "flow_run"
+    _known: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        **_SHARED,
+        "flow_name": _of(lambda frame: frame.definition.name),
+        "flow_version": _of(lambda frame: frame.definition.version),
+        "scheduled_start_time": lambda frame: (
+            datetime.fromtimestamp(frame.run.born, UTC) if frame else datetime.now(UTC)
+        ),
+        "parent_flow_run_id": _of(_parent),
+        "root_flow_run_id": _of(lambda frame: id_text(frame.session.root)),
+        "parent_deployment_id": _of(lambda _: None),
+        "job_variables": _of(lambda _: {}, dict),
+    }
 
     def _frame(self) -> Frame | None:
         here = current_frame.get()
         return None if here is None else here.flow
 
-    @property
-    def flow_name(self) -> str | None:
-        """The name of the flow."""
-        frame = self._frame()
-        return None if frame is None else frame.definition.name
 
-    @property
-    def flow_version(self) -> str | None:
-        """The version of the flow."""
-        frame = self._frame()
-        return None if frame is None else frame.definition.version
+class _TaskRun(_Place):
+    """The task run whose body this code is. ``loop_result`` is None in the first iteration and after a bare LOOP."""
 
-    @property
-    def parent_flow_run_id(self) -> str | None:
-        """The id of the flow run that called this one."""
-        frame = self._frame()
-        above = None if frame is None or frame.parent is None else frame.parent.flow
-        return None if above is None else id_text(above.run.id)
-
-    @property
-    def root_flow_run_id(self) -> str | None:
-        """The id of the run at the top of the tree."""
-        frame = self._frame()
-        return None if frame is None else id_text(frame.session.root)
-
-
-class _TaskRun(_RunContext):
-    """The task run whose body this code is."""
+    _word = "task_run"
+    _known: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        **_SHARED,
+        "task_name": _of(lambda frame: frame.definition.name),
+        "loop_count": _of(lambda frame: frame.run.loop_count, 0),
+        "loop_result": _of(lambda frame: None if frame.live_payload is NO_PAYLOAD else frame.live_payload),
+    }
 
     def _frame(self) -> Frame | None:
         here = current_frame.get()
         return here if here is not None and here.definition.kind == "task" else None
 
-    @property
-    def task_name(self) -> str | None:
-        """The name of the task."""
-        frame = self._frame()
-        return None if frame is None else frame.definition.name
 
-    @property
-    def loop_count(self) -> int:
-        """The iteration, from 1."""
-        frame = self._frame()
-        return 0 if frame is None else frame.run.loop_count
+class _Deployment(_Place):
+    """There are no deployments here: all is empty."""
 
-    @property
-    def loop_result(self) -> Any:
-        """The payload of the iteration before; None in the first, or where the signal carried none."""
-        frame = self._frame()
-        return None if frame is None or frame.live_payload is NO_PAYLOAD else frame.live_payload
+    _word = "deployment"
+    _known: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        name: _of(lambda _: None) for name in ("id", "name", "version", "flow_run_id")
+    } | {"parameters": _of(lambda _: {}, dict)}
 
 
 flow_run = _FlowRun()
 task_run = _TaskRun()
+deployment = _Deployment()

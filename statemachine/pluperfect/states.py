@@ -57,6 +57,8 @@ from .values import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from .labels import (
         AwaitingConcurrencySlot,
         AwaitingRetry,
@@ -264,7 +266,9 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         return outcome
 
     def _outcome(self) -> Any:
-        raise UnfinishedRun(f"The run is {self.kind}, not final: it has no result yet. Wait for it, or resume it.")
+        raise UnfinishedRun(
+            f"Run is in {self.type} state, its results are not available. Wait for the run to end, or resume it."
+        )
 
     def carry(self, live: object) -> None:
         """Attach the live object behind the recorded data; it never enters the record."""
@@ -284,14 +288,34 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         """Attach the function that decodes the recorded data on demand."""
         self._attached["unpack"] = unpack
 
-    def belongs_to(self, run: bytes) -> None:
-        """Attach the id of the run whose state this is: a state made by hand has none."""
-        self._attached["run"] = run
+    def belongs_to(self, run: bytes, at: datetime, attempt: int) -> None:
+        """
+        Attach the run whose state this is: one that was made by hand has none.
+
+        Args:
+            run: Its id.
+            at: When it came into this state.
+            attempt: How often its body had been begun in this iteration.
+        """
+        self._attached.update(run=run, at=at, attempt=attempt)
 
     @property
     def of_run(self) -> bytes | None:
         """The id of the run whose state this is."""
         return self._attached.get("run")
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When the run came into this state, in UTC; None for a state made by hand."""
+        return self._attached.get("at")
+
+    @property
+    def attempt(self) -> int | None:
+        """The attempt that the run was in, from 1 (0: not begun); None for a state made by hand."""
+        return self._attached.get("attempt")
+
+    def __hash__(self) -> int:  # what a state carries may not be hashable
+        return hash((self.kind, self.message))
 
     def __str__(self) -> str:
         name = str(getattr(self, "name", self.kind))
@@ -311,7 +335,11 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
             return self._attached["live"]
         data = self.data if self.data is not None else self._attached.get("cited")
         if data is None:
-            raise MissingResult("The run completed, but its result was not recorded (persist_result=False).")
+            raise MissingResult(
+                "The state was made by hand, and there is no data in it."
+                if self.of_run is None
+                else "The run completed, but its result was not recorded (persist_result=False)."
+            )
         if type(data) is not Packed:
             return data
         if data.code == ABSENT:
@@ -341,7 +369,7 @@ class Running(State, frozen=True, array_like=True, dict=True, tag=2):
     kind: ClassVar[str] = "Running"
     code: ClassVar[int] = 2
 
-    attempt: int = 1
+    attempt: int = 1  # type: ignore[reportAssignmentType] - recorded, where other states are told
     """1-based, within the iteration."""
     loop_count: int = 1
     """The iteration, 1-based."""
@@ -371,7 +399,7 @@ class Retrying(State, frozen=True, array_like=True, dict=True, tag=3):
 
     def _outcome(self) -> Any:
         if self.cause == "paused":
-            raise PausedRun("The run is paused: it has no result until somebody resumes it and it ends.")
+            raise PausedRun("Run is paused, its results are not available until somebody resumes it and it ends.")
         return super()._outcome()
 
 
@@ -453,7 +481,7 @@ class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
         return _BY_LABEL.get(self.cause, StateType.FAILED)
 
     def _outcome(self) -> Any:
-        return _exception(self, self._attached)
+        return _exception(self)
 
 
 class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
@@ -471,7 +499,7 @@ class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
     name: str = "TimedOut"
 
     def _outcome(self) -> Any:
-        return _exception(self, self._attached)
+        return _exception(self)
 
 
 StateUnion = Pending | Running | Retrying | Looped | Cached | Completed | Failed | TimedOut
@@ -488,34 +516,48 @@ _BY_CAUSE: Final[dict[str, Callable[[str], Exception]]] = {
 }
 
 
-def _exception(state: Failed | TimedOut, attached: dict[str, Any]) -> BaseException:
+_SAYS_LITTLE: Final = {"crashed": "Run crashed.", "cancelled": "Run cancelled."}
+
+
+def _exception(state: State) -> BaseException:
     """The exception behind a failure: the live one, else the recorded one, else one that quotes the record."""
-    live: object = attached.get("live")
+    if not isinstance(state, Failed | TimedOut):
+        raise ValueError(f"Expected failed or crashed state got {state}.")
+    cause = "timeout" if isinstance(state, TimedOut) else state.cause
+    wrapper = _BY_CAUSE.get(cause, FailedRun)
+    live: Any = state.live
     if live is None and isinstance(state, Failed):
         live = state.data
     if isinstance(live, BaseException):
         return live
     if isinstance(live, State):
-        return cast("BaseException", live.result(raise_on_failure=False))
+        return _exception(live)
     if isinstance(live, str):
-        return FailedRun(live)
-    if isinstance(live, list | tuple | set) and live:
-        failed = [one for one in cast("list[Any]", live) if isinstance(one, State) and one.is_failed()]
-        if failed:
-            return _exception(cast("Failed", failed[0]), failed[0]._attached)
-    if live is not None and type(live) is not Packed:
-        raise TypeError(f"The data of a failed state is an exception, a message, or states, not {type(live).__name__}.")
-    error = state.error
-    cause = "timeout" if isinstance(state, TimedOut) else state.cause
-    if error is not None and type(error.data) is Packed and "unpack" in attached and error.data.code != ABSENT:
+        return wrapper(live)
+    several = cast("list[Any]", live) if isinstance(live, list | tuple | set) else []
+    if several and all(isinstance(one, State) for one in several):
+        for one in several:
+            if one.is_failed():
+                return _exception(one)
+        raise ValueError("Failed state result was an iterable of states but none were failed.")
+    found = cast("Any", live)
+    if found is not None and type(found) is not Packed:
+        raise TypeError(
+            f"Unexpected result for failed state: {found!r} -- {type(found).__name__} cannot be resolved into an exception."
+            " It is an exception, a message, a state, or a list, tuple or set of states."
+        )
+    error, unpack = state.error, state._attached.get("unpack")
+    if error is not None and type(error.data) is Packed and unpack is not None and error.data.code != ABSENT:
         try:
-            unpacked = attached["unpack"](error.data)
+            unpacked = unpack(error.data)
         except Exception:  # an exception class that does not survive pickling, or is gone: the text remains
             unpacked = None
         if isinstance(unpacked, BaseException):
             return unpacked
-    text = state.message or (f"{error.type}: {error.message}" if error else f"The run is {state.name}.")
-    return _BY_CAUSE.get(cause, FailedRun)(text)
+    text = state.message or (f"{error.type}: {error.message}" if error else _SAYS_LITTLE.get(cause, "Run failed."))
+    if error is not None and error.traceback:
+        text = f"{text}\n\n{error.type}, raised here:\n{error.traceback}"
+    return wrapper(text)
 
 
 def __getattr__(name: str) -> Any:

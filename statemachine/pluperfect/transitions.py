@@ -38,6 +38,7 @@ __all__ = [
     "TABLE",
     "Entry",
     "Facts",
+    "Materialization",
     "Ruling",
     "Run",
     "Transition",
@@ -72,6 +73,25 @@ def legal(state: State | None, to: State) -> bool:
     return type(to) in TABLE[None if state is None else type(state)]
 
 
+class Materialization(Struct, frozen=True, array_like=True):
+    """
+    An asset that a run made; where the run failed, one that it was to make.
+
+    Attributes:
+        key: The asset's URI.
+        by: The tool that made it.
+        upstream: The keys of the assets that it was made from.
+        metadata: What the task noted about it.
+        properties: What its declaration says of it: name, url, description, owners.
+    """
+
+    key: str
+    by: str = ""
+    upstream: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+
+
 class Facts(Struct, frozen=True, array_like=True):
     """
     What the rules were told and the fold does not know; recorded, so that the past can be judged again.
@@ -84,6 +104,7 @@ class Facts(Struct, frozen=True, array_like=True):
         expires: When a result stored under the key stops answering, UTC seconds since the epoch; None: never.
         answers: What callables of the user answered, by option: ``retry_condition_fn``, ``on_interrupt``.
         run_name: The run's own name, where it could be made only from the results of other runs.
+        assets: What a materializing task made, at its end.
     """
 
     key: str | None = None
@@ -93,6 +114,7 @@ class Facts(Struct, frozen=True, array_like=True):
     expires: float | None = None
     answers: dict[str, Any] | None = None
     run_name: str | None = None
+    assets: tuple[Materialization, ...] | None = None
 
 
 NO_FACTS: Final = Facts()

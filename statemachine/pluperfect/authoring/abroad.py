@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,6 +22,7 @@ from ..errors import FailedRun, MissingContextError, UnpackableValue
 from ..transitions import Run
 from .context import current_frame, current_tags
 from .deadlines import DeadlinePassed, call_within
+from .outcomes import TRACE, user_traceback
 from .signals import NO_PAYLOAD
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def call_abroad(frame: Frame) -> Any:
     if answer.passed:
         raise DeadlinePassed
     if answer.error is not None:
-        answer.error.__dict__["__pluperfect_trace__"] = answer.trace
+        with suppress(AttributeError):  # a class with slots, or one that refuses
+            setattr(answer.error, TRACE, answer.trace)
         raise answer.error
     return answer.value
 
@@ -198,7 +199,7 @@ def work(payload: bytes, limit: float = 0.0) -> bytes:
             answer.passed = True
         except BaseException as error:
             answer.error = error
-            answer.trace = "".join(traceback.format_tb(error.__traceback__)[1:])
+            answer.trace = user_traceback(error)
         finally:
             current_frame.reset(token)
             current_tags.reset(tagged)

@@ -82,6 +82,7 @@ def resolved(value: Any, answer: Callable[[Found], Any], *, lenient: bool = Fals
     """The value without marks, each future and state replaced by what ``answer`` gives for it; the same object where none is in it."""
     if not holds_runs(value):
         return value
+    kind = cast("type[Any]", type(value))
     if isinstance(value, Future | State):
         return answer(Found(cast("Future[Any] | State", value), lenient))
     if isinstance(value, Annotation):
@@ -97,10 +98,10 @@ def resolved(value: Any, answer: Callable[[Found], Any], *, lenient: bool = Fals
         return resolved(part, answer, lenient=lenient)
 
     if isinstance(value, Mapping):
-        made = {go(k): go(v) for k, v in cast("Mapping[Any, Any]", value).items()}
-        if type(value) is dict:
+        made: dict[Any, Any] = {go(k): go(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+        if kind is dict:
             return made
-        same = copy.copy(cast("Any", value))  # a defaultdict keeps its factory
+        same: Any = copy.copy(value)  # type: ignore[reportUnknownArgumentType] - a defaultdict keeps its factory
         same.clear()
         same.update(made)
         return same

@@ -359,7 +359,7 @@ class _InContext:
         self._context, self._awaited = context, awaited
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        steps = cast("Generator[Any, Any, Any]", self._awaited.__await__())
+        steps = self._awaited.__await__()
         step: Callable[[], Any] = steps.__next__
         while True:
             try:
@@ -379,12 +379,7 @@ class _InContext:
 
 async def await_end(future: Future[Any]) -> None:
     """Await the end of a call, whatever it is."""
-    if not future.done():
-        try:
-            await future
-        except Exception:
-            if not future.done():
-                raise
+    await future.ended()
 
 
 def finish_awaitable(waiting: Any) -> Any:

@@ -8,19 +8,21 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from types import CodeType
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ..digests import place_of
 from ..errors import InvalidNameError
 from ..hooks import Definition, Option
 from ..manager import builtin_options
-from ..settings import get_current_settings
+from ..settings import SETTINGS, get_current_settings
 from .annotations import unmapped
 from .binding import Binder, reserved
 from .names import call_key
 
 __all__ = ["Authored", "Bound"]
+
+T = TypeVar("T")
 
 _FORBIDDEN: Final = frozenset("/%&><")
 LEVELS: Final = ("effect", "result", "lazy")
@@ -63,6 +65,17 @@ def _validation(value: Any) -> Any:
     if value is True or value is False or value == "strict":
         return value
     raise ValueError(f"parameters are validated (True), not validated (False), or 'strict', not {value!r}.")
+
+
+def _assets(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is None:
+            return None
+        from .assets import assets_from
+
+        return assets_from(value, name)
+
+    return check
 
 
 def _text(name: str) -> Callable[[Any], Any]:
@@ -126,6 +139,9 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
                 "validate", False, "whether parameters are checked and converted: True, False, 'strict'", _validation
             ),
             Option("viz_return_value", None, "taken and kept, for drawings of flows"),
+            Option("asset_deps", None, "the assets that the task reads", _assets("asset_deps")),
+            Option("assets", None, "the assets that the task makes; see `materialize`", _assets("assets")),
+            Option("materialized_by", None, "the tool that makes them", _text("materialized_by")),
         )
     },
 }
@@ -180,7 +196,7 @@ class Authored:
         for name, value in given.items():
             option = known.get(name)
             if option is None:
-                near = difflib.get_close_matches(name, known, 1, 0.75)
+                near = difflib.get_close_matches(name, known, 1, 0.75) or [k for k in known if k.startswith(name)]
                 if near:
                     raise TypeError(f"@{self.kind} has no option {name!r}. Did you mean {near[0]!r}?")
                 checked[name] = value
@@ -194,8 +210,13 @@ class Authored:
         for name, option in known.items():
             if option.setting and name not in checked:
                 value = getattr(get_current_settings(), option.setting)
-                if value is not None and value != option.default:
+                if value not in (None, option.default, SETTINGS[option.setting].default()):
                     checked[name] = value if option.check is None else option.check(value)
+        for name, option in known.items():
+            if option.complete is not None:
+                value = option.complete(checked.get(name, option.default), checked)
+                if name in checked or value != option.default:
+                    checked[name] = value
         if checked.get("on_interrupt") == "fail" and checked.get("durability") in ("result", "lazy"):
             raise ValueError(
                 "on_interrupt='fail' (at most once) needs durability='effect': at the other levels a call may run again unmarked."
@@ -236,6 +257,9 @@ class Authored:
                 )
             checked = name in ENGINE[self.kind] or name in builtin
             options[name] = value if checked or option.check is None else option.check(value)
+        for name, option in plugin_options.items():
+            if option.complete is not None and name not in builtin:
+                options[name] = option.complete(options[name], options)
         return Definition(
             self.kind,
             self.name,
@@ -266,6 +290,66 @@ class Authored:
 
                 return f"{os.path.abspath(file)}:{qualname}"  # noqa: PTH100 - pathlib is not loaded for this
         return f"{module}:{qualname}"
+
+    def __getattr__(self, name: str) -> Any:
+        """An option, given or by default: ``my_task.retries``, ``my_flow.timeout_seconds``."""
+        given: dict[str, Any] = self.__dict__.get("given", {})
+        if name in given:
+            return given[name]
+        if not name.startswith("_"):
+            for known in (ENGINE[self.kind], builtin_options(self.kind)):
+                if name in known:
+                    return known[name].default
+        raise AttributeError(f"{self.kind.capitalize()} {self.__dict__.get('name', '')!r} has no attribute {name!r}.")
+
+    # --- callbacks, added after the fact
+
+    def _add_callback(self, option: str, fn: Any) -> Any:
+        if not callable(fn):
+            raise TypeError(f"{option} is called with ({self.kind}, run, state); {fn!r} is not callable.")
+        self.given[option] = (*(self.given.get(option) or ()), fn)
+        self.known.clear()
+        return fn
+
+    def on_running(self, fn: T) -> T:
+        """Have this called, with (flow or task, run, state), each time the body is begun. A decorator."""
+        return self._add_callback("on_running", fn)
+
+    def on_completion(self, fn: T) -> T:
+        """Have this called, with (flow or task, run, state), when a run completes. A decorator."""
+        return self._add_callback("on_completion", fn)
+
+    def on_failure(self, fn: T) -> T:
+        """Have this called, with (flow or task, run, state), when a run fails for good. A decorator."""
+        return self._add_callback("on_failure", fn)
+
+    def _callbacks(self, option: str) -> list[Callable[..., Any]]:
+        return list(self.given.get(option) or ())
+
+    @property
+    def on_running_hooks(self) -> list[Callable[..., Any]]:
+        """The callbacks of ``on_running``."""
+        return self._callbacks("on_running")
+
+    @property
+    def on_completion_hooks(self) -> list[Callable[..., Any]]:
+        """The callbacks of ``on_completion``."""
+        return self._callbacks("on_completion")
+
+    @property
+    def on_failure_hooks(self) -> list[Callable[..., Any]]:
+        """The callbacks of ``on_failure``."""
+        return self._callbacks("on_failure")
+
+    @property
+    def isasync(self) -> bool:
+        """Whether the function is async, a generator or not."""
+        return self.is_async
+
+    @property
+    def isgenerator(self) -> bool:
+        """Whether the function yields."""
+        return self.generates
 
     def _default_version(self) -> str | None:
         """What stands for a version where none is given."""

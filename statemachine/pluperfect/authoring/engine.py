@@ -127,7 +127,7 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     told, frame.untold = frame.untold, []
     waiting: list[Any] = []
     for run, transition in told:
-        transition.to.read_with(frame.log.unpack)
+        frame.log.show(transition.to, run)
         answers = frame.attending.notify(run, transition, frame.definition)
         waiting.extend(_guarded(awaitable, transition) for awaitable in answers)
     return waiting
@@ -215,8 +215,7 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     assert state is not None
     if not state.final:
         raise stopped(frame)
-    state.read_with(frame.log.unpack)
-    state.belongs_to(run.id)
+    frame.log.show(state, run)
     if return_state:
         live = state.live
         if isinstance(live, BaseException) and not isinstance(live, Exception) and state.is_crashed():
@@ -414,7 +413,7 @@ def submit(request: Request) -> Future[Any]:
         _carry_out(future)
         return future
     runner = runner_of(parent.flow)
-    if hasattr(runner, "call") and not request.here:
+    if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
     if authored.is_async and hasattr(runner, "submit_async"):
         future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
@@ -476,6 +475,7 @@ def _settle(future: Future[Any]) -> None:
     assert state is not None
     assert frame.parent is not None
     frame.parent.count(frame)
-    state.read_with(frame.log.unpack)
-    state.belongs_to(frame.run.id)
+    frame.log.show(state, frame.run)
+    if state.live is not None and state.is_completed():
+        frame.session.sources.remember(state.live, frame.run.id)
     future.settle(state if state.final else stopped(frame))

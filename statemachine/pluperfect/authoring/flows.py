@@ -22,6 +22,7 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Flow(Authored, Generic[P, R]):
@@ -68,6 +69,43 @@ class Flow(Authored, Generic[P, R]):
                 return hashlib.md5(source.read(), usedforsecurity=False).hexdigest()
         except OSError:
             return None
+
+    def on_cancellation(self, fn: T) -> T:
+        """Have this called, with (flow, run, state), when a run is cancelled. A decorator."""
+        return self._add_callback("on_cancellation", fn)
+
+    def on_crashed(self, fn: T) -> T:
+        """Have this called, with (flow, run, state), when a run crashes. A decorator."""
+        return self._add_callback("on_crashed", fn)
+
+    @property
+    def on_cancellation_hooks(self) -> list[Callable[..., Any]]:
+        """The callbacks of ``on_cancellation``."""
+        return self._callbacks("on_cancellation")
+
+    @property
+    def on_crashed_hooks(self) -> list[Callable[..., Any]]:
+        """The callbacks of ``on_crashed``."""
+        return self._callbacks("on_crashed")
+
+    @property
+    def should_validate_parameters(self) -> bool:
+        """Whether parameters are checked and converted."""
+        return bool(self.given.get("validate_parameters", True))
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """
+        The parameters as the function would receive them, by name.
+
+        Raises:
+            ParameterTypeError: Some fit in no way.
+            ParameterBindError: They are not those of the signature.
+        """
+        from .validation import Validator
+
+        self.binder((), parameters)
+        _, checked = Validator(self.fn, self.binder.signature, name=self.name)((), parameters)
+        return {name: value for name, value in self.binder((), checked).items() if name in parameters}
 
     def with_options(self, **options: Any) -> Flow[P, R]:
         """A copy with other options: whatever is passed counts, also 0, None and the empty string."""

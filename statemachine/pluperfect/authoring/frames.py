@@ -20,7 +20,7 @@ from ..errors import ParameterTypeError, PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, settle
-from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut, usable
+from ..states import Cached, Completed, Failed, Pending, Retrying, Running, Spec, State, TimedOut, usable
 from ..transitions import NO_FACTS, Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes
 from .announce import announce
@@ -44,6 +44,9 @@ HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 """How long a commit that nobody waits for may be held back, in seconds, by durability level."""
 
 
+_ENDS: Final = frozenset({Completed, Failed, TimedOut})
+
+
 class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
@@ -54,6 +57,11 @@ class Session:
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
         self.sources = Sources()
+
+    def spec_of(self, run: bytes) -> Spec | None:
+        """What a run was born with; None where it is not in this log."""
+        self.log.log.flush()
+        return self.log.load(run).spec
 
     def append(self, part: Part, hold: float) -> Ticket:
         """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
@@ -239,6 +247,10 @@ class Frame:
                     facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
             facts = replace(self._store_under_key(to, at), answers=facts.answers)
+        if self.definition.options.get("assets") and type(to) in _ENDS and type(run.state) is Running:
+            from .assets import materializations
+
+            facts = replace(facts, assets=materializations(self))
         decision = self._judge(Proposal(to, at, facts))
         if type(decision) is Question:
             return decision
@@ -322,6 +334,8 @@ class Frame:
     # --- caches and earlier attempts
 
     def _look_up(self, facts: Facts, at: float) -> Facts:
+        if self.definition.owner.generates:
+            return facts  # its items are not on record: it can only be led again
         parent = self.parent
         if parent is not None and parent.run.generation > parent.run.since and self._may_replay():
             source = parent.earlier(self)
@@ -414,6 +428,7 @@ class Frame:
             When the body begins, in seconds of the monotonic clock.
         """
         self._begin_counts()
+        self.assets = None
         self.salt = self.run.generation
         self.thread = threading.get_ident()
         if self.definition.kind == "flow" and self.limit:

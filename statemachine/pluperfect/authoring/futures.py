@@ -158,19 +158,24 @@ class Future(Generic[R]):
                 return
         callback(self)
 
+    async def ended(self) -> None:
+        """Wait for the end without blocking the event loop; nobody has looked at it by this."""
+        if self._state is not None:
+            return
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def tell(_: Any) -> None:
+            loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
+
+        self.add_done_callback(tell)
+        await ended
+
     def __await__(self) -> Generator[Any, None, R]:
         """In a coroutine: wait without blocking the event loop, then give the result."""
-        if self._state is None:
-            import asyncio
-
-            loop = asyncio.get_running_loop()
-            ended: asyncio.Future[None] = loop.create_future()
-
-            def tell(_: Any) -> None:
-                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
-
-            self.add_done_callback(tell)
-            yield from ended.__await__()
+        yield from self.ended().__await__()
         return self.result()
 
     def __repr__(self) -> str:

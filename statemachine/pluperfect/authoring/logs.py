@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterable
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..histories import Histories
 from ..hooks import Definition
@@ -27,8 +27,19 @@ from .sources import Sources
 
 if TYPE_CHECKING:
     from .definitions import Authored
+    from .validation import Validator
 
 __all__ = ["OpenLog", "default_uri", "nearest_log", "open"]
+
+
+class _Known(NamedTuple):
+    """What one log makes of a flow or task."""
+
+    definition: Definition
+    attending: Attending
+    options: dict[str, Any]
+    check: Validator | None
+    strict: bool
 
 
 class OpenLog(Histories):
@@ -57,26 +68,36 @@ class OpenLog(Histories):
 
     def define(self, authored: Authored) -> Definition:
         """The definition of a flow or task under the plugins of this log; made once."""
-        return self._known(authored)[0]
+        return self._known(authored).definition
 
     def attending(self, definition: Definition) -> Attending:
         """Who of the plugins speaks to this definition."""
-        return self._known(definition.owner)[1]
+        return self._known(definition.owner).attending
 
     def recorded_options(self, definition: Definition) -> dict[str, Any]:
         """The options that were set to other than their default, as far as they are plain values."""
-        return self._known(definition.owner)[2]
+        return self._known(definition.owner).options
 
-    def _known(self, authored: Authored) -> tuple[Definition, Attending, dict[str, Any]]:
+    def _known(self, authored: Authored) -> _Known:
         known = authored.known.get(self)
         if known is None:
             definition = authored.define(self.hooks.options(authored.kind))
-            plain = {
-                name: value if isinstance(value, str | int | float) else [*value]
+            options = {
+                name: plain
                 for name, value in authored.given.items()
-                if name not in {"name", "description", "version", "tags", "idempotency_key"} and _is_plain(value)
+                if name not in {"name", "description", "version", "tags", "idempotency_key"}
+                and (plain := _plain(value)) is not None
             }
-            known = authored.known[self] = (definition, self.hooks.awake(definition), plain)
+            mode = definition.options["validate_parameters" if authored.kind == "flow" else "validate"]
+            check = None
+            if mode:
+                from .validation import Validator
+
+                check = Validator(
+                    authored.fn, authored.binder.signature, name=authored.name, converters=self.hooks.converter
+                )
+            attending = self.hooks.awake(definition)
+            known = authored.known[self] = _Known(definition, attending, options, check, mode == "strict")
         return known
 
     def validated(
@@ -88,7 +109,8 @@ class OpenLog(Histories):
         Raises:
             ParameterTypeError: Some can be made to fit in no way; it names all of them.
         """
-        return args, kwargs
+        known = self._known(authored)
+        return (args, kwargs) if known.check is None else known.check(args, kwargs, strict=known.strict)
 
     def turn(self, run: bytes) -> threading.Lock:
         """The lock that callers of this process hold while they carry out the root run with this id."""
@@ -133,10 +155,15 @@ _entering = threading.Lock()
 _default: OpenLog | None = None
 
 
-def _is_plain(value: Any) -> bool:
+def _plain(value: Any) -> Any:
+    """An option as a record keeps it: a plain value, or a list of such; assets by their keys. None: not at all."""
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, list | tuple):
-        return all(isinstance(item, str | int | float) for item in value)  # type: ignore[reportUnknownVariableType]
-    return isinstance(value, str | int | float)
+        items: list[Any] = [getattr(item, "key", item) for item in value]  # type: ignore[reportUnknownVariableType]
+        if all(isinstance(item, str | int | float) for item in items):
+            return items
+    return None
 
 
 def open(

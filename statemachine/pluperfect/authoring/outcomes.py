@@ -19,6 +19,7 @@ from ..errors import (
     StoreError,
     UnpackableValue,
 )
+from ..settings import get_current_settings
 from ..states import (
     ABSENT,
     FOREIGN,
@@ -32,18 +33,24 @@ from ..states import (
     Retrying,
     State,
     TimedOut,
+    usable,
 )
+from .annotations import quote
 from .arguments import each_run, holds_runs, resolved
 from .deadlines import DeadlinePassed
 from .futures import Future
 from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from .frames import Frame
 
-__all__ = ["OURS", "brief", "failed", "packed", "raised", "returned", "timed_out"]
+__all__ = ["OURS", "TRACE", "brief", "failed", "packed", "raised", "returned", "timed_out", "user_traceback"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
+
+TRACE: Final = "_pluperfect_trace"
+"""The attribute by which an exception from another process brings its traceback."""
 
 OURS: Final = (Divergence, PluginError, IllegalTransition, Conflict, StoreError, PausedRun)
 """Errors that say nothing about the user's work: they leave the run open instead of failing it."""
@@ -55,21 +62,45 @@ def returned(frame: Frame, value: Any) -> State:
         value = _flow_value(frame, value)
     if isinstance(value, State):
         return _returned_state(frame, value)
-    if frame.definition.options.get("persist_result") is False:
-        state = Completed()
-    else:
-        state = Completed(data=_pack(frame, value, "result"))
-    state.carry(value)
+    state = Completed(data=_recorded(frame, value))
+    if frame.definition.options.get("cache_result_in_memory", True) or not usable(state.data):
+        state.carry(value)
     return state
+
+
+def _asked_for(frame: Frame, option: str) -> Any:
+    """What the run says of its results, or what those that called it say."""
+    here: Frame | None = frame
+    while here is not None:
+        value = here.definition.options.get(option)
+        if value is not None:
+            return value
+        here = here.parent
+    return None
+
+
+def _recorded(frame: Frame, value: Any) -> Any:
+    """
+    The packed result; None where it is not recorded.
+
+    Whether it is, says the run, else the setting for tasks, else those that called it, else the setting for all.
+    """
+    settings = get_current_settings()
+    own = frame.definition.options.get("persist_result")
+    if own is None:
+        own = settings.tasks_default_persist_result if frame.definition.kind == "task" else None
+        own = _asked_for(frame, "persist_result") if own is None else own
+        own = settings.results_persist_by_default if own is None else own
+    return _pack(frame, value, settings) if own else None
 
 
 def _returned_state(frame: Frame, state: State) -> State:
     if isinstance(state, Completed | Cached):
-        kept = Completed(
-            state.message, packed(frame, state).data, name=state.name if state.kind != state.name else "Completed"
-        )
+        live = state.data if state.live is None else state.live
+        data = state.data if type(state.data) is Packed else _recorded(frame, live)
+        kept = Completed(state.message, data, name=state.name if state.kind != state.name else "Completed")
         if state.live is not None or type(state.data) is not Packed:  # what is packed already is decoded on demand
-            kept.carry(state.data if state.live is None else state.live)
+            kept.carry(live)
         return kept
     if isinstance(state, Failed | TimedOut):
         # Cancelled and crashed keep their cause, and so are not retried.
@@ -133,6 +164,10 @@ def _looped(frame: Frame, signal: LOOP) -> State:
         return failed(
             frame, TypeError("LOOP was raised in the body of a flow; only a task loops (write `while` in a flow)")
         )
+    if frame.definition.owner.generates:
+        return failed(
+            frame, TypeError("LOOP was raised in a generator, which loops by itself: write `while` around its `yield`")
+        )
     payload = None
     if signal.result is not NO_PAYLOAD:
         try:
@@ -152,27 +187,36 @@ def _signalled(frame: Frame, signal: Signal) -> State:
     return _returned_state(frame, state)
 
 
-def _pack(frame: Frame, value: Any, what: str) -> Any:
+def _pack(frame: Frame, value: Any, settings: Settings) -> Any:
     try:
-        serializer = frame.definition.options.get("result_serializer") if what == "result" else None
-        if serializer is not None:
-            return Packed(FOREIGN, msgspec.msgpack.encode([serializer.type, serializer.dumps(value)]))
-        return frame.log.hooks.pack(value)
+        serializer = _asked_for(frame, "result_serializer") or settings.results_default_serializer
+        return frame.log.hooks.pack(value) if serializer is None else _serialized(serializer, value)
     except UnpackableValue as error:
         _log.warning(
-            "the %s of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
-            what,
+            "the result of %s is not recorded: %s; the run completes, but no cache and no resume can answer with it",
             frame.run.birth.run_name,
             error,
         )
         return Packed(ABSENT, str(error).encode())
 
 
+def _serialized(wanted: Any, value: Any) -> Packed:
+    """A value as another serializer than the log's own writes it, beside the reference that finds it again."""
+    from ..serializers import resolve
+
+    serializer = resolve(wanted)
+    reference = getattr(serializer, "reference", None) or serializer.type
+    try:
+        return Packed(FOREIGN, msgspec.msgpack.encode([reference, serializer.dumps(value)]))
+    except Exception as error:  # what a user's serializer raises says that it cannot
+        raise UnpackableValue(f"the serializer {reference!r} does not take it ({brief(error)})") from error
+
+
 def packed(frame: Frame, state: State) -> Any:
     """The state with its live data packed, as the log needs it."""
     if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
         live = state.data
-        state = replace(state, data=_pack(frame, live, "result"))
+        state = replace(state, data=_pack(frame, live, get_current_settings()))
         state.carry(live)
     elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
         state = replace(state, payload=frame.log.hooks.pack(state.payload))
@@ -190,7 +234,7 @@ def _error(frame: Frame, error: BaseException) -> Error:
         data = frame.log.hooks.pack(error)
     except Exception as reason:  # its class may do anything when it is pickled
         data = Packed(ABSENT, str(reason).encode())
-    return Error(name, str(error), _user_traceback(error), data)
+    return Error(name, str(error), user_traceback(error), data)
 
 
 # --- how a flow ends ----------------------------------------------------------------------------------------
@@ -206,13 +250,19 @@ def _flow_value(frame: Frame, value: Any) -> Any:
     elif isinstance(value, list | tuple | set) and value:
         items = cast("list[Any]", value)
         listed = list(items) if all(isinstance(item, Future | State) for item in items) else None
-    if holds_runs(value):
+    if not isinstance(value, quote) and holds_runs(value):
         states = [found.state for found in each_run(value)]
         value = resolved(value, lambda found: found.state)
         failed = [state for state in states if state.is_failed()]
+        cancelled = [state for state in failed if state.is_cancelled()]
+        if cancelled:
+            return _cancelled(f"{len(cancelled)}/{len(states)} states cancelled.", frame, cancelled[0])
         if failed:
             return _children_failed(frame, len(failed), len(states), failed[0])
         if listed is not None:
+            waiting = sum(not state.final for state in states)
+            if waiting:
+                return Failed(f"{waiting}/{len(states)} states are not final.", "children")
             return _citing(value, "All states completed.")
         return value
     unseen = [future for future in frame.failures if not future.looked_at]
@@ -228,6 +278,13 @@ def _flow_value(frame: Frame, value: Any) -> Any:
 def _children_failed(frame: Frame, failed: int, total: int, first: State) -> Failed:
     error = first.result(raise_on_failure=False)
     state = Failed(f"{failed}/{total} states failed.", "children", _error(frame, error))
+    state.carry(error)
+    return state
+
+
+def _cancelled(message: str, frame: Frame, first: State) -> Failed:
+    error = first.result(raise_on_failure=False)
+    state = Failed(message, "cancelled", _error(frame, error))
     state.carry(error)
     return state
 
@@ -255,8 +312,11 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _user_traceback(error: BaseException) -> str:
-    """The traceback without our own frames: what people look for is theirs."""
+def user_traceback(error: BaseException) -> str:
+    """The traceback without our own frames: what people look for is theirs; as a worker wrote it, where it was raised there."""
+    written = getattr(error, TRACE, None)
+    if written is not None:
+        return written
     package = f"{__name__.partition('.')[0]}."
     raw = [
         (frame, line)

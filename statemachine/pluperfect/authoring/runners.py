@@ -46,6 +46,9 @@ class ThreadPoolTaskRunner:
             small number cannot deadlock.
     """
 
+    remote = False
+    """Whether bodies are called elsewhere, by ``call``."""
+
     def __init__(self, max_workers: int | None = None) -> None:
         if max_workers is not None and (
             isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1
@@ -149,10 +152,12 @@ class ProcessPoolTaskRunner(ThreadPoolTaskRunner):
         RunnerUnavailable: pebble is not installed.
     """
 
+    remote = True
+
     def __init__(self, max_workers: int | None = None) -> None:
         super().__init__(max_workers)
         try:
-            import pebble  # noqa: F401 - to say so now, and not when the first call is made
+            import pebble  # noqa: F401  # type: ignore[reportUnusedImport] - to say so now, and not at the first call
         except ImportError as error:
             raise RunnerUnavailable(
                 "ProcessPoolTaskRunner needs pebble, which is not installed: pip install 'pluperfect[process]'"
@@ -213,41 +218,42 @@ class ExecutorTaskRunner(ThreadPoolTaskRunner):
     in other processes, and only the calls of bodies travel there.
     """
 
-    def __new__(cls, executor: Executor) -> Any:
-        """A runner that fits the executor."""
-        return super().__new__(_InExecutor if isinstance(executor, ThreadPoolExecutor) else _ThroughExecutor)
-
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self.executor = executor
+        self.remote = not isinstance(executor, ThreadPoolExecutor)
+        self._open: set[Any] = set()
 
     def duplicate(self) -> Self:
         """The same executor for each flow run."""
-        return cast("Self", ExecutorTaskRunner(self.executor))
-
-    def __repr__(self) -> str:
-        return f"ExecutorTaskRunner({self.executor!r})"
-
-
-class _InExecutor(ExecutorTaskRunner):
-    def __init__(self, executor: Executor) -> None:
-        super().__init__(executor)
-        self._open: set[Any] = set()
+        return type(self)(self.executor)
 
     def submit(self, call: Callable[[], None]) -> None:
-        self._open.add(self.executor.submit(call))
+        """Have this called in the executor, or by a thread that has its body called there."""
+        if self.remote:
+            super().submit(call)
+        else:
+            self._open.add(self.executor.submit(call))
 
-    def close(self) -> None:
-        wait_for_all(self._open)
-
-
-class _ThroughExecutor(ExecutorTaskRunner):
     def call(self, payload: bytes, limit: float) -> bytes:
-        """Have a body called by the executor; the limit is kept there, as well as a worker can."""
+        """
+        Have a body called by the executor; the limit is kept there, as well as a worker can.
+
+        Raises:
+            WorkerDied: The executor broke.
+        """
         try:
             return self.executor.submit(work, payload, limit).result()
         except BrokenExecutor as error:
             raise WorkerDied(f"the executor broke during this call: {error}") from error
+
+    def close(self) -> None:
+        """Wait for every call."""
+        super().close()
+        wait_for_all(self._open)
+
+    def __repr__(self) -> str:
+        return f"ExecutorTaskRunner({self.executor!r})"
 
 
 def checked_runner(value: Any) -> Any:

@@ -86,7 +86,7 @@ class Sources:
 
 
 def _shared(value: Any) -> bool:
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if value is None or kind is bool or value is ... or kind is type:
         return True
     if kind is int:

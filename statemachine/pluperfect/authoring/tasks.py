@@ -119,6 +119,11 @@ class Task(Authored, Generic[P, R]):
         names = list(self.binder.signature.parameters)
         return names[place] if isinstance(place, int) and place < len(names) else str(place)
 
+    @property
+    def task_key(self) -> str:
+        """What tells the task from others: a hash of its name, its function's qualified name, and its tags."""
+        return self.key
+
     def with_options(self, **options: Any) -> Task[P, R]:
         """A copy with other options: whatever is passed counts, also 0, None and the empty string."""
         return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))

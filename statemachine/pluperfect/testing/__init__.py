@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .histories import RecordedRun
+    from ..histories import RecordedRun
 
 __all__ = ["FakeClock", "kinds"]
 

@@ -1,0 +1,1 @@
+"""There is no server and no client; the words of its objects stand here."""

@@ -1,0 +1,1 @@
+"""Small helpers, at the places where Prefect's users look for them."""
