@@ -209,6 +209,5 @@ def children_of(found: modern.State, key: str) -> list[State]:
         run = log.load(child)
         place = run.birth.map_index
         if run.birth.key == key and place is not None:
-            run.state.belongs_to(child)
             newest[place] = state_of(run.state)
     return [newest[place] for place in sorted(newest)]

@@ -372,7 +372,6 @@ class Walk:
             run = log.load(child)
             task = known.get(run.birth.key)
             if task is not None:
-                run.state.belongs_to(child)
                 self.states[task] = self._ended(Calling(task, {}, {}, {}), run.state)
 
     def paused(self, message: str) -> State:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+from msgspec.structs import replace
+
 from ... import states as modern
 from ...authoring.signals import LOOP, NO_PAYLOAD, Signal
 from . import state as faces
-from .state import State, completed, failed, modern_of, seconds
+from .state import State, completed, modern_of, seconds
 
 __all__ = [
     "ENDRUN",
@@ -122,7 +124,7 @@ class RETRY(ClassicSignal):
         return modern.Retrying(self.message, "requested", seconds(self.start_time, now))
 
     def __reduce__(self) -> Any:
-        return type(self), (self.message, self._given, self.start_time)
+        return (*super().__reduce__(), {"start_time": self.start_time})
 
 
 class PAUSE(ClassicSignal):
@@ -146,15 +148,20 @@ class ENDRUN(ClassicSignal):
     def __init__(self, state: State) -> None:
         if not isinstance(state, State):
             raise TypeError(f"ENDRUN takes a state, such as Success(result=1), not {state!r}.")
-        super().__init__(state.message, state.result)
+        result, message = state.result, state.message
+        if not state.is_finished():
+            message = f"ENDRUN was raised with {type(state).__name__}, which is not finished"
+            result = TypeError(message)
+        super().__init__(message, result)
         self.end = state
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """The kind of the state; Failed, with the reason, where it is not finished."""
         if not self.end.is_finished():
-            why = f"ENDRUN was raised with {type(self.end).__name__}, which is not finished"
-            return failed(TypeError(why), why, "error", "Failed")
-        return modern_of(self.end, now)
+            return modern.Failed(self.message)
+        made = modern_of(self.end, now)
+        # What a failure carries is this signal, which is recorded as its exception and holds the result.
+        return replace(made, data=None) if isinstance(made, modern.Failed) else made
 
     def __reduce__(self) -> Any:
         return type(self), (self.end,)
