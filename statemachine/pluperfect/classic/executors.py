@@ -79,7 +79,9 @@ class DaskExecutor(Executor):
 
         kind: Any = getattr(runners, "DaskTaskRunner", None)
         if kind is None:
-            raise RuntimeError("There is no Dask task runner here. Use LocalDaskExecutor, or DaskExecutor() without arguments.")
+            raise RuntimeError(
+                "There is no Dask task runner here. Use LocalDaskExecutor, or DaskExecutor() without arguments."
+            )
         return kind(address=self.address, **self.given)
 
     @property

@@ -96,9 +96,7 @@ def not_all_skipped(upstream_states: States) -> bool:
     return True
 
 
-def some_successful(
-    at_least: float | None = None, at_most: float | None = None
-) -> Callable[[States], bool]:
+def some_successful(at_least: float | None = None, at_most: float | None = None) -> Callable[[States], bool]:
     """A trigger that begins where so many succeeded; a bound below 1 is a fraction of all."""
     return _Counting("some_successful", "is_successful", at_least, at_most)
 

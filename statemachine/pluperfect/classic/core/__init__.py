@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .edge import Edge
 from .flow import Flow
-from .task import Parameter, Task
+from .parameter import Parameter
+from .task import Task
 
 __all__ = ["Edge", "Flow", "Parameter", "Task"]

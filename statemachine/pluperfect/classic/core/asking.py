@@ -77,7 +77,7 @@ class Calling:
             try:
                 with context(self.known):
                     if not self.task.trigger(self.upstream):
-                        raise TRIGGERFAIL(f"The trigger of {self.task.name} says no.")  # noqa: TRY301
+                        raise TRIGGERFAIL(f"The trigger of {self.task.name} says no.")
             except Signal as signal:
                 return self._signalled(signal)
             except Exception as error:
@@ -101,7 +101,13 @@ class Calling:
         """The run began in a process that died: what was decided there, and can be known again, is decided again."""
         if self._answer is None and self.skip is not None:
             self.instead = self.skip
-        elif self._answer is None and self.start is not None and self.rows is None and run.loop_count == 1 and run.payload is None:
+        elif (
+            self._answer is None
+            and self.start is not None
+            and self.rows is None
+            and run.loop_count == 1
+            and run.payload is None
+        ):
             self.instead = self.start
         self._answer = True
 

@@ -53,4 +53,6 @@ class Edge:
 
     def __repr__(self) -> str:
         key = f" as {self.key}" if self.key else ""
-        return f"<Edge{' (mapped)' if self.mapped else ''}: {self.upstream_task.name} to {self.downstream_task.name}{key}>"
+        return (
+            f"<Edge{' (mapped)' if self.mapped else ''}: {self.upstream_task.name} to {self.downstream_task.name}{key}>"
+        )

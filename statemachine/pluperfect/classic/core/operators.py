@@ -19,14 +19,26 @@ def _or(left: Any, right: Any) -> Any:
     return left or right
 
 
+def _divided(left: Any, right: Any) -> Any:
+    return left / right
+
+
+def _floored(left: Any, right: Any) -> Any:
+    return left // right
+
+
+def _powered(left: Any, right: Any) -> Any:
+    return left**right
+
+
 _BINARY: Final[dict[str, tuple[str, Callable[[Any, Any], Any]]]] = {
     "+": ("Add", operator.add),
     "-": ("Sub", operator.sub),
     "*": ("Mul", operator.mul),
-    "/": ("Div", operator.truediv),
-    "//": ("FloorDiv", operator.floordiv),
+    "/": ("Div", _divided),
+    "//": ("FloorDiv", _floored),
     "%": ("Mod", operator.mod),
-    "**": ("Pow", operator.pow),
+    "**": ("Pow", _powered),
     "and": ("And", _and),
     "or": ("Or", _or),
     "==": ("Equal", operator.eq),
@@ -57,15 +69,15 @@ def _not(x: Any) -> bool:
     return not x
 
 
-def operator_task(symbol: str, name: str | None = None) -> Task:
-    """A task that applies this operator to its arguments."""
-    made = (
-        FunctionTask(_get_item, name=name or "GetItem")
-        if symbol == "[]"
-        else FunctionTask(_not, name="Not")
-        if symbol == "not"
-        else FunctionTask(_Binary(symbol), name=_BINARY[symbol][0])
-    )
+def operator_task(symbol: str, arguments: tuple[Any, ...] = ()) -> Task:
+    """A task that applies this operator; it is named after it, and one that takes an item after what it takes."""
+    if symbol == "[]":
+        task, key = arguments
+        made = FunctionTask(_get_item, name="GetItem" if isinstance(key, Task) else f"{task.name}[{key!r}]")
+    elif symbol == "not":
+        made = FunctionTask(_not, name="Not")
+    else:
+        made = FunctionTask(_Binary(symbol), name=_BINARY[symbol][0])
     made.auto_generated = True
     return made
 

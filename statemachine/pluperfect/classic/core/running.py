@@ -33,7 +33,8 @@ from ..utilities.context import context
 from .asking import Calling, Handlers, calling
 from .mapping import children_of, flat, is_map, rows_of
 from .nodes import Node
-from .task import Parameter, Task
+from .parameter import Parameter, values_for
+from .task import Task
 
 if TYPE_CHECKING:
     from ..executors import Executor
@@ -74,7 +75,7 @@ def run_flow(
             values = known.get("parameters", known) if walk.whole else known
             request = Request(found, (), values, root_id=walk.root, unpause=True)
         else:
-            request = Request(found, (), _values(flow, parameters, keyword_parameters))
+            request = Request(found, (), values_for(flow, parameters, keyword_parameters))
         try:
             state = engine.call(request, return_state=True)
         except PausedRun as pause:
@@ -115,42 +116,16 @@ def engine_name(name: str) -> str:
     return re.sub(r"[/%&><]", "_", name) or "_"
 
 
-def _values(flow: Flow, parameters: dict[str, Any], keyword_parameters: dict[str, Any]) -> dict[str, Any]:
-    """
-    The parameters of a run, defaults included.
-
-    Raises:
-        ValueError: One is missing, or unknown.
-        TypeError: A keyword is neither a parameter nor an argument.
-    """
-    known = {parameter.name: parameter for parameter in flow.parameters()}
-    named = ", ".join(sorted(known)) or "none"
-    odd = sorted(set(keyword_parameters) - set(known))
-    if odd:
-        raise TypeError(
-            f"run() of flow {flow.name!r} got {', '.join(map(repr, odd))}, neither an argument nor a parameter. Parameters: {named}."
-        )
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise ValueError(f"Flow {flow.name!r} has no parameter {', '.join(map(repr, unknown))}. Parameters: {named}.")
-    twice = sorted(set(parameters) & set(keyword_parameters))
-    if twice:
-        raise ValueError(f"The parameter {', '.join(map(repr, twice))} was given twice to flow {flow.name!r}.")
-    values = {**parameters, **keyword_parameters}
-    missing = sorted(name for name, parameter in known.items() if parameter.required and name not in values)
-    if missing:
-        raise ValueError(
-            f"Flow {flow.name!r} was not given its parameter {', '.join(map(repr, missing))}. Give it to run():"
-            f" flow.run({missing[0]}=...)."
-        )
-    return {name: values.get(name, parameter.default) for name, parameter in known.items()}
-
-
 class Walk:
     """The body of a flow run: the graph, walked in order, and the states that its tasks came to."""
 
     def __init__(
-        self, flow: Flow, task_states: dict[Task, State], given: dict[str, Any], executor: Executor, runner_handlers: list[Any]
+        self,
+        flow: Flow,
+        task_states: dict[Task, State],
+        given: dict[str, Any],
+        executor: Executor,
+        runner_handlers: list[Any],
     ) -> None:
         self.flow, self.task_states, self.given, self.executor = flow, task_states, given, executor
         self.order = flow.sorted_tasks()
@@ -167,7 +142,9 @@ class Walk:
         names = sorted(parameter.name for parameter in flow.parameters())
         self.whole = any(not n.isidentifier() or keyword.iskeyword(n) or n in _RESERVED for n in names)
         kind = inspect.Parameter
-        made = [kind("parameters", kind.VAR_KEYWORD)] if self.whole else [kind(name, kind.KEYWORD_ONLY) for name in names]
+        made = (
+            [kind("parameters", kind.VAR_KEYWORD)] if self.whole else [kind(name, kind.KEYWORD_ONLY) for name in names]
+        )
         self.__signature__ = inspect.Signature(made)
 
     # --- the body
@@ -186,7 +163,9 @@ class Walk:
         if self.end.is_failed():
             first = next((s.error for s in self._referred() if s.is_failed()), None)
             self.end._failure = first
-            return modern.Failed(self.end.message or "", "children", data=first or self.end.message or "the flow failed")
+            return modern.Failed(
+                self.end.message or "", "children", data=first or self.end.message or "the flow failed"
+            )
         labels = {self.flow.slugs[task]: type(state).__name__ for task, state in self.states.items()}
         return completed(labels, self.end.message or "")
 
@@ -399,6 +378,8 @@ def _loop(begin: faces.Looped) -> LOOP:
 
 
 def _inputs(upstream: Mapping[Edge, State], constants: Mapping[str, tuple[Any, bool, bool]]) -> dict[str, Any]:
-    found = {edge.key: flat(state.result) if edge.flattened else state.result for edge, state in upstream.items() if edge.key}
+    found = {
+        edge.key: flat(state.result) if edge.flattened else state.result for edge, state in upstream.items() if edge.key
+    }
     found.update({key: flat(value) if flattened else value for key, (value, _, flattened) in constants.items()})
     return found

@@ -1,4 +1,4 @@
-"""Tasks and parameters: the nodes of a graph, which a flow calls when it runs."""
+"""Tasks: the nodes of a graph, which a flow calls when it runs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from ..utilities.context import context
-from ..utilities.edges import EdgeAnnotation, flatten, mapped, unmapped
+from . import options
+from .operable import Operable
 
 if TYPE_CHECKING:
     from ..engine.results import Result
     from .flow import Flow
 
-__all__ = ["FunctionTask", "NoDefault", "Parameter", "Task", "active_flow", "current_flow"]
-
-Handlers = Iterable[Callable[[Any, Any, Any], Any]]
+__all__ = ["FunctionTask", "Task", "active_flow", "current_flow", "note_used"]
 
 
 def active_flow() -> Flow | None:
@@ -40,7 +39,10 @@ def current_flow(given: Flow | None = None) -> Flow:
     return found
 
 
-class Task:
+_RESERVED: Final = frozenset({"upstream_tasks", "mapped", "task_args", "flow"})
+
+
+class Task(Operable):
     """
     A step of a flow: subclass it and define ``run``, or decorate a function with ``@task``.
 
@@ -70,7 +72,18 @@ class Task:
         nout: How many results it returns, so that they can be unpacked.
     """
 
-    run: Callable[..., Any]
+    cleans_up: ClassVar[bool] = False
+    """Whether it only cleans up after others, so that it does not count where it is asked how a run ended."""
+
+    if TYPE_CHECKING:
+
+        def run(self, *args: Any, **kwargs: Any) -> Any:
+            """What is executed, with the results that are handed on: subclasses have arguments of their own."""
+
+    else:
+
+        def run(self):
+            """Nothing; a task that only stands between others needs no more."""
 
     def __init__(
         self,
@@ -87,7 +100,7 @@ class Task:
         cache_validator: Callable[..., bool] | None = None,
         cache_key: str | None = None,
         checkpoint: bool | None = None,
-        state_handlers: Handlers | None = None,
+        state_handlers: Iterable[options.Handler] | None = None,
         on_failure: Callable[[Any, Any], Any] | None = None,
         log_stdout: bool = False,
         result: Result | None = None,
@@ -95,47 +108,39 @@ class Task:
         task_run_name: str | Callable[..., str] | None = None,
         nout: int | None = None,
     ) -> None:
-        from .. import triggers
+        from .. import triggers  # both speak of states, which know the signals, which tasks raise
         from ..engine.cache_validators import duration_only
 
         self.name: str = name or type(self).__name__
-        self.slug = slug
-        given = context.get("tags")
-        self.tags: set[str] = {*_tags(tags), *(given or ())}
-        self.max_retries, self.retry_delay = _retries(max_retries, retry_delay)
-        self.retry_on = _classes(retry_on, self.max_retries)
-        self.timeout = _timeout(timeout)
+        self.slug: str | None = slug
+        self.tags: set[str] = {*options.tags_of(tags), *(context.get("tags") or ())}
+        count, delay = options.retries_and_delay(max_retries, retry_delay)
+        self.max_retries: int = count
+        self.retry_delay: timedelta | None = delay
+        self.retry_on: tuple[type[BaseException], ...] = options.classes_of_exceptions(retry_on, count)
+        self.timeout: float | None = options.limit(timeout)
         if trigger is not None and not callable(trigger):
             raise TypeError(f"trigger is called with the states of what came before; {trigger!r} is not callable.")
-        self.trigger = trigger or triggers.all_successful
-        self.skip_on_upstream_skip = bool(skip_on_upstream_skip)
-        if cache_for is not None and not isinstance(cache_for, timedelta):
-            raise TypeError(f"cache_for is a timedelta, not {cache_for!r}.")
+        self.trigger: Callable[[Mapping[Any, Any]], bool] = trigger or triggers.all_successful
+        self.skip_on_upstream_skip: bool = bool(skip_on_upstream_skip)
+        self.cache_for: timedelta | None = options.keep_for(cache_for)
         if cache_for is None and cache_validator is not None:
             warnings.warn("cache_validator without cache_for: nothing is cached. Give cache_for too.", stacklevel=2)
-        self.cache_for = cache_for
-        self.cache_validator = cache_validator or duration_only
-        self.cache_key = cache_key
-        self.checkpoint = checkpoint
-        self.state_handlers = _handlers(state_handlers)
-        if on_failure is not None:
-            self.state_handlers.append(_OnFailure(on_failure))
-        self.log_stdout = bool(log_stdout)
-        self.result = result
-        self.target: Any = target if target is not None else getattr(result, "location", None)
-        self.task_run_name = task_run_name
-        if nout is not None and (isinstance(nout, bool) or not isinstance(nout, int) or nout < 0):
-            raise ValueError(f"nout is a whole number from 0, not {nout!r}.")
-        self.nout = nout
-        self.auto_generated = False
+        self.cache_validator: Callable[..., bool] = cache_validator or duration_only
+        self.cache_key: str | None = cache_key
+        self.checkpoint: bool | None = checkpoint
+        self.state_handlers: list[options.Handler] = options.handlers(state_handlers, on_failure)
+        self.log_stdout: bool = bool(log_stdout)
+        self.result: Result | None = result
+        self.target: str | Callable[..., str] | None = target or getattr(result, "location", None)
+        self.task_run_name: str | Callable[..., str] | None = task_run_name
+        self.nout: int | None = options.count_of_results(nout)
+        self.auto_generated: bool = False
         self._check_run()
         _note_unused(self)
 
     def _check_run(self) -> None:
-        found = getattr(self, "run", None)
-        if found is None:
-            return
-        for parameter in inspect.signature(found).parameters.values():
+        for parameter in inspect.signature(self.run).parameters.values():
             if parameter.kind is parameter.VAR_POSITIONAL:
                 raise ValueError(
                     f"{self.name}: a task's function takes no *{parameter.name}, since edges have names. Take a list."
@@ -159,6 +164,7 @@ class Task:
             if not hasattr(made, name):
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r} that a copy could change.")
             setattr(made, name, _changed(made, name, value))
+        made.max_retries, made.retry_delay = options.retries_and_delay(made.max_retries, made.retry_delay)
         _note_unused(made)
         return made
 
@@ -183,7 +189,7 @@ class Task:
             kwargs: As ``args``.
         """
         made = self.copy(**(task_args or {}))
-        _note_used(self)
+        note_used(self)
         return made.bind(*args, mapped=mapped, upstream_tasks=upstream_tasks, flow=flow, **kwargs)
 
     def bind(
@@ -281,32 +287,6 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task: {self.name}>"
 
-    # --- operators: each adds a task that applies it when the flow runs
-
-    def _operated(self, symbol: str, other: Any, *, swapped: bool = False) -> Task:
-        from .operators import operator_task
-
-        pair = (other, self) if swapped else (self, other)
-        return operator_task(symbol).bind(*pair)
-
-    def is_equal(self, other: Any) -> Task:
-        """``self == other``, as a task."""
-        return self._operated("==", other)
-
-    def not_equal(self, other: Any) -> Task:
-        """``self != other``, as a task."""
-        return self._operated("!=", other)
-
-    def or_(self, other: Any) -> Task:
-        """``self or other``, as a task."""
-        return self._operated("or", other)
-
-    def not_(self) -> Task:
-        """``not self``, as a task."""
-        from .operators import operator_task
-
-        return operator_task("not").bind(self)
-
     def __or__(self, other: Any) -> Any:
         """``a | b``: b comes after a."""
         self.set_dependencies(downstream_tasks=[other])
@@ -315,188 +295,43 @@ class Task:
     def __ror__(self, other: Any) -> Self:
         return self.set_dependencies(upstream_tasks=[other])
 
-    def __getitem__(self, key: Any) -> Task:
-        from .operators import operator_task
-
-        name = f"{self.name}[{key!r}]" if not isinstance(key, Task) else None
-        return operator_task("[]", name).bind(self, key)
-
-
-_OPERATORS: Final = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "and": "and",
-    "gt": ">", "ge": ">=", "lt": "<", "le": "<=",
-}  # fmt: skip
-
-
-def _operator(symbol: str, *, swapped: bool = False) -> Callable[[Task, Any], Task]:
-    def apply(self: Task, other: Any) -> Task:
-        return self._operated(symbol, other, swapped=swapped)
-
-    return apply
-
-
-for _name, _symbol in _OPERATORS.items():
-    setattr(Task, f"__{_name}__", _operator(_symbol))
-    if _symbol not in {">", ">=", "<", "<="}:
-        setattr(Task, f"__r{_name}__", _operator(_symbol, swapped=True))
-
 
 class FunctionTask(Task):
-    """A task made of a function."""
+    """
+    A task made of a function.
+
+    Args:
+        fn: The function; it is the ``run`` of the task.
+        name: By default the function's.
+        kwargs: As for `Task`.
+    """
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None, **kwargs: Any) -> None:
         if not callable(fn):
             raise TypeError(f"@task decorates a function, not {fn!r}.")
-        self.run = fn
+        self.run = fn  # type: ignore[reportAttributeAccessIssue] - what a subclass defines is given here
         super().__init__(name=name or getattr(fn, "__name__", type(fn).__name__), **kwargs)
-        for attribute in ("__doc__", "__wrapped__"):
-            self.__dict__[attribute] = fn if attribute == "__wrapped__" else getattr(fn, attribute, None)
-
-
-class _NoDefault:
-    def __repr__(self) -> str:
-        return "no default"
-
-
-NoDefault: Final = _NoDefault()
-
-
-class Parameter(Task):
-    """
-    A value that `Flow.run` is given by name.
-
-    Args:
-        name: Of its own in its flow.
-        default: The value where none is given.
-        required: Whether a value has to be given; by default, if there is no default.
-        tags: Labels.
-    """
-
-    def __init__(
-        self, name: str, default: Any = NoDefault, required: bool | None = None, tags: Iterable[str] | None = None
-    ) -> None:
-        if required is None:
-            required = default is NoDefault
-        self.required, self.default = required, (None if default is NoDefault else default)
-        super().__init__(name=name, slug=name, tags=tags)
-
-    def run(self) -> Any:  # type: ignore[reportIncompatibleVariableOverride]
-        """The value in the flow run at hand."""
-        given: Mapping[str, Any] = context.get("parameters") or {}
-        return given.get(self.name, self.default)
-
-    def copy(self, name: str | None = None, **task_args: Any) -> Self:  # type: ignore[reportIncompatibleMethodOverride]
-        """A copy, under another name."""
-        made = super().copy(**task_args)
-        made.name = made.slug = name or self.name
-        return made
-
-    def __call__(self, *args: Any, flow: Flow | None = None, **kwargs: Any) -> Self:  # type: ignore[reportIncompatibleMethodOverride]
-        """Add this parameter to the flow: there is one of each name."""
-        return self.bind(flow=flow)
-
-    def __repr__(self) -> str:
-        return f"<Parameter: {self.name}>"
-
-
-# --- what is checked where it is given ----------------------------------------------------------------------
-
-_RESERVED: Final = frozenset({"upstream_tasks", "mapped", "task_args", "flow"})
-
-
-class _OnFailure:
-    """``on_failure`` as a state handler."""
-
-    def __init__(self, call: Callable[[Any, Any], Any]) -> None:
-        if not callable(call):
-            raise TypeError(f"on_failure is called with (task, state); {call!r} is not callable.")
-        self.call = call
-
-    def __call__(self, task: Any, old_state: Any, new_state: Any) -> None:
-        if new_state.is_failed():
-            self.call(task, new_state)
-
-
-def _retries(given: int | None, delay: timedelta | None) -> tuple[int, timedelta | None]:
-    count = 0 if given is None else given
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise ValueError(f"max_retries is a whole number from 0, not {given!r}.")
-    if delay is not None and not isinstance(delay, timedelta):
-        raise TypeError(f"retry_delay is a timedelta, such as timedelta(seconds=2), not {delay!r}.")
-    if count and delay is None:
-        raise ValueError("max_retries needs retry_delay: say how long to wait, such as retry_delay=timedelta(seconds=2).")
-    if delay is not None and not count:
-        raise ValueError("retry_delay needs max_retries: say how often to try again, such as max_retries=3.")
-    return count, delay
-
-
-def _classes(given: Any, retries: int) -> tuple[type[BaseException], ...]:
-    if given is None:
-        return ()
-    listed = (given,) if isinstance(given, type) else tuple(given)
-    for kind in listed:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"retry_on names classes of exceptions, not {kind!r}.")
-    if not retries:
-        raise ValueError("retry_on needs max_retries and retry_delay.")
-    return listed
-
-
-def _timeout(given: Any) -> float | None:
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
-        raise TypeError(f"timeout is a number of seconds, more than 0, not {given!r}.")
-    return seconds
-
-
-def _tags(given: Iterable[str] | None) -> set[str]:
-    if isinstance(given, str):
-        raise TypeError(f"tags is a list of strings, not {given!r}.")
-    return set(given or ())
-
-
-def _handlers(given: Handlers | None) -> list[Callable[[Any, Any, Any], Any]]:
-    if given is None:
-        return []
-    if callable(given) or isinstance(given, str):
-        raise TypeError(f"state_handlers is a list of callables, each called with (task, old_state, new_state), not {given!r}.")
-    listed = list(given)
-    for handler in listed:
-        if not callable(handler):
-            raise TypeError(f"A state handler is called with (task, old_state, new_state); {handler!r} is not callable.")
-    return listed
+        self.__doc__ = getattr(fn, "__doc__", None)
+        self.__wrapped__: Callable[..., Any] = fn
 
 
 def _changed(task: Task, name: str, value: Any) -> Any:
     """A changed attribute of a copy, checked as it would be where a task is made."""
     if name == "tags":
-        return {*task.tags, *_tags(value)}
+        return {*task.tags, *options.tags_of(value)}
     if name == "state_handlers":
-        return _handlers(value)
-    return _timeout(value) if name == "timeout" else value
+        return options.handlers(value)
+    return options.limit(value) if name == "timeout" else value
 
 
 def _note_unused(task: Task) -> None:
     tracker: set[Task] | None = context.get("_unused")
-    if tracker is not None and not isinstance(task, Parameter):
+    if tracker is not None:
         tracker.add(task)
 
 
-def _note_used(task: Task) -> None:
+def note_used(task: Task) -> None:
+    """Let the nearest ``with Flow(...)`` know that a task became part of a flow."""
     tracker: set[Task] | None = context.get("_unused")
     if tracker is not None:
         tracker.discard(task)
-
-
-def annotated(value: Any, default_mapped: bool) -> tuple[Any, bool, bool]:
-    """A bound argument without its marks: the value, whether it is mapped, whether it is flattened."""
-    is_mapped, flattened = default_mapped, False
-    while isinstance(value, EdgeAnnotation):
-        if isinstance(value, mapped):
-            is_mapped = True
-        elif isinstance(value, unmapped):
-            is_mapped = False
-        elif isinstance(value, flatten):
-            flattened = True
-        value = cast("EdgeAnnotation", value).value
-    return value, is_mapped, flattened

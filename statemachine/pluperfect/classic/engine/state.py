@@ -228,7 +228,9 @@ class Looped(State):
         self, message: str | None = None, result: Any = None, loop_count: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(message, result, **kwargs)
-        if loop_count is not None and (isinstance(loop_count, bool) or not isinstance(loop_count, int) or loop_count < 1):
+        if loop_count is not None and (
+            isinstance(loop_count, bool) or not isinstance(loop_count, int) or loop_count < 1
+        ):
             raise ValueError(f"loop_count must be a whole number from 1, not {loop_count!r}.")
         self.loop_count = loop_count
 
@@ -341,7 +343,12 @@ def _face(found: modern.State, attempt: int) -> State:
 
 
 def modern_of(
-    state: State, now: Callable[[], float], *, cause: str = "error", count: int = 1, pack: Callable[[Any], Any] | None = None
+    state: State,
+    now: Callable[[], float],
+    *,
+    cause: str = "error",
+    count: int = 1,
+    pack: Callable[[Any], Any] | None = None,
 ) -> modern.State:
     """
     The kind that a state of Prefect 1 is recorded as, asked for at the end of an attempt.

@@ -29,7 +29,7 @@ class CompareValue(Task):
         self.value = value
         super().__init__(**{"name": f'CompareValue: "{value}"', **kwargs})
 
-    def run(self, value: Any) -> None:  # type: ignore[reportIncompatibleVariableOverride]
+    def run(self, value: Any) -> None:
         """Compare."""
         if value != self.value:
             raise SKIP(f'"{value}" is not "{self.value}".', result=None)
@@ -149,7 +149,7 @@ class FilterTask(Task):
         self.filter_func, self.log_func = filter_func or _worth_keeping, log_func
         super().__init__(**{"skip_on_upstream_skip": False, "trigger": triggers.all_finished, **kwargs})
 
-    def run(self, task_results: list[Any]) -> list[Any]:  # type: ignore[reportIncompatibleVariableOverride]
+    def run(self, task_results: list[Any]) -> list[Any]:
         """The items that stay."""
         kept = [item for item in task_results if self.filter_func(item)]
         if self.log_func is not None:
@@ -157,5 +157,3 @@ class FilterTask(Task):
                 if not self.filter_func(item):
                     self.logger.info("%s", self.log_func(item))
         return kept
-
-

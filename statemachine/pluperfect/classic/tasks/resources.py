@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.task import Task, current_flow
 from ..engine.signals import SKIP, TRIGGERFAIL
@@ -29,7 +29,7 @@ class ResourceInitTask(Task):
 class ResourceSetupTask(Task):
     """Calls the manager's ``setup``."""
 
-    def run(self, mgr: Any) -> Any:  # type: ignore[reportIncompatibleVariableOverride]
+    def run(self, mgr: Any) -> Any:
         """Set up."""
         return mgr.setup()
 
@@ -37,7 +37,9 @@ class ResourceSetupTask(Task):
 class ResourceCleanupTask(Task):
     """Calls the manager's ``cleanup``. It does not count where it is asked how a flow run ended."""
 
-    def run(self, mgr: Any, resource: Any = None) -> None:  # type: ignore[reportIncompatibleVariableOverride]
+    cleans_up: ClassVar[bool] = True
+
+    def run(self, mgr: Any, resource: Any = None) -> None:
         """Clean up."""
         mgr.cleanup(resource)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["EdgeAnnotation", "flatten", "mapped", "unmapped"]
+__all__ = ["EdgeAnnotation", "annotated", "flatten", "mapped", "unmapped"]
 
 
 class EdgeAnnotation:
     """A value or task with a mark. Marks nest."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value: Any = value
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.value!r})"
@@ -27,3 +27,17 @@ class unmapped(EdgeAnnotation):  # noqa: N801 - the field's word
 
 class flatten(EdgeAnnotation):  # noqa: N801 - the field's word
     """The lists in it are put end to end: one level."""
+
+
+def annotated(value: Any, default_mapped: bool) -> tuple[Any, bool, bool]:
+    """A bound argument without its marks: the value, whether it is mapped, whether it is flattened."""
+    is_mapped, flattened = default_mapped, False
+    while isinstance(value, EdgeAnnotation):
+        if isinstance(value, mapped):
+            is_mapped = True
+        elif isinstance(value, unmapped):
+            is_mapped = False
+        elif isinstance(value, flatten):
+            flattened = True
+        value = value.value
+    return value, is_mapped, flattened

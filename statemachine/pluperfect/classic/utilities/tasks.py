@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.task import FunctionTask, Task, current_flow
 from ..engine.signals import PAUSE
 from .context import context
-from .edges import EdgeAnnotation, mapped
+from .edges import EdgeAnnotation, annotated, mapped
 
 if TYPE_CHECKING:
     from ..core.flow import Flow
@@ -112,8 +112,6 @@ def _nothing() -> None:
 
 def _constant(flow: Flow, task: Task, given: dict[Task, EdgeAnnotation]) -> bool:
     """Whether a task depends on no item: it is called once, and its result is the same for every item."""
-    from ..core.task import annotated
-
     edges = flow.edges_to(task)
     for edge in edges:
         before = edge.upstream_task
@@ -123,4 +121,3 @@ def _constant(flow: Flow, task: Task, given: dict[Task, EdgeAnnotation]) -> bool
         elif not _constant(flow, before, given):
             return False
     return True
-
