@@ -32,9 +32,14 @@ def _callable(name: str, arguments: str) -> Callable[[Any], Any]:
 def options(kind: str) -> Sequence[Option]:
     """Callables that are asked before a state is recorded."""
     handlers = _callable("state_handlers", "(flow or task, run, state)")
-    declared = [Option("state_handlers", None, "asked about each state; may answer with another one", handlers, wakes=True)]
+    declared = [
+        Option("state_handlers", None, "asked about each state; may answer with another one", handlers, wakes=True)
+    ]
     if kind == "task":
-        trigger, keeper = _callable("trigger", "(task, run, state)"), _callable("classic_cache", "(run, inputs, parameters)")
+        trigger, keeper = (
+            _callable("trigger", "(task, run, state)"),
+            _callable("classic_cache", "(run, inputs, parameters)"),
+        )
         declared += [
             Option("trigger", None, "asked whether a task may begin, after what came before it", trigger, wakes=True),
             Option("classic_cache", None, "gives the CacheKey of a call", keeper, wakes=True),

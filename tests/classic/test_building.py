@@ -75,13 +75,16 @@ def test_cycles_are_found_when_the_flow_is_run_or_validated(log):
 
 
 def test_a_task_that_is_made_and_never_used_warns():
-    with pytest.warns(UserWarning, match="never became part of it: Lonely"), Flow("unused"):
+    class Lonely(Task):
+        def run(self):
+            pass
 
-        class Lonely(Task):
-            def run(self):
-                pass
+    def build():
+        with Flow("unused"):
+            Lonely()
 
-        Lonely()
+    with pytest.warns(UserWarning, match="never became part of it: Lonely"):
+        build()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Flow("used"):
@@ -304,7 +307,7 @@ def test_nout_unpacks_and_without_it_there_is_a_clear_error(log):
     with Flow("unpacked") as flow:
         a, b = two()
         with pytest.raises(TypeError, match="give `nout=`"):
-            x, y = one()
+            _x, _y = one()
     state = flow.run()
     assert (state.result[a].result, state.result[b].result) == (1, 2)
 
@@ -447,7 +450,7 @@ def test_a_name_that_cannot_be_made_fails_the_task(log):
 
 def test_states_are_told_by_class_and_predicate():
     state = Success("good", result=1)
-    assert state.is_successful() and state.is_finished() and not state.is_failed()
+    assert (state.is_successful(), state.is_finished(), state.is_failed()) == (True, True, False)
     assert repr(state) == '<Success: "good">'
     assert Success(result=1) == Success(result=1) != Success(result=2)
     assert isinstance(state, State)

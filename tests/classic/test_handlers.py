@@ -32,7 +32,7 @@ def turning(kind, into):
 
 
 def test_a_failed_attempt_is_shown_as_two_changes_and_recorded_as_one(log, changes):
-    ended, run = run_one(log, raises, handlers=[changes], max_retries=1, retry_delay=SOON)
+    _, run = run_one(log, raises, handlers=[changes], max_retries=1, retry_delay=SOON)
 
     assert changes.text == [
         "Pending -> Running",
@@ -115,7 +115,8 @@ def test_a_handler_that_raises_fails_the_task_without_a_retry(log, moment):
     ended, run = run_one(log, body, handlers=[handler], max_retries=3, retry_delay=SOON)
     assert (type(ended), type(ended.result)) == (state.Failed, KeyError)
     assert "state handler" in ended.message
-    assert kinds(run)[-1] == "Failed" and "Retrying" not in kinds(run)
+    assert kinds(run)[-1] == "Failed"
+    assert "Retrying" not in kinds(run)
     assert len(calls) == (moment is not state.Running)
 
 

@@ -103,7 +103,7 @@ def test_an_exhausted_iteration_fails_with_its_position_on_record(log):
             raise LOOP(result="so far")
         raise ValueError("always")
 
-    flow, found = flow_of(breaks)
+    flow, _ = flow_of(breaks)
     state = flow.run()
     assert state.is_failed()
     run = log.runs(name="breaks")[0]
@@ -116,7 +116,9 @@ def test_the_context_has_the_count_from_the_first_iteration_and_the_payload_once
     @task
     def looks():
         context = prefect.context
-        seen.append((context["task_loop_count"], context.get("task_loop_result", "absent"), "task_loop_result" in context))
+        seen.append(
+            (context["task_loop_count"], context.get("task_loop_result", "absent"), "task_loop_result" in context)
+        )
         if context.task_loop_count == 1:
             raise LOOP()
         if context.task_loop_count == 2:
@@ -182,7 +184,7 @@ def test_five_thousand_iterations_do_not_recurse_or_grow(log):
             raise LOOP(result=depth)
         return depth
 
-    flow, found = flow_of(counts)
+    flow, _ = flow_of(counts)
     assert flow.run().is_successful()
     assert len(depths) == 1
     assert log.runs(name="counts")[0].folded.loop_count == 5000
@@ -386,15 +388,14 @@ def test_an_unpackable_payload_fails_the_attempt_and_is_named(log):
             raise LOOP(result=1)
         raise LOOP(result=threading.Lock() if len(seen) == 2 else 3) if len(seen) < 4 else ValueError("end")
 
-    flow, found = flow_of(loops)
-    state = flow.run()
+    flow, _ = flow_of(loops)
+    flow.run()
     assert seen == [None, 1, 1, 3, 3]
     retrying = [t.to for t in log.runs(name="loops")[0].transitions if t.to.kind == "Retrying"]
     assert "payload of LOOP" in retrying[0].message
 
 
 def test_looped_as_a_starting_state_begins_after_that_iteration_and_is_on_record(log, changes):
-    made = counts_to(6, state_handlers=[changes])
     seen = []
 
     @task(state_handlers=[changes])

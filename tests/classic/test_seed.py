@@ -79,7 +79,7 @@ def compute_large_fibonacci(numbers):
         if next_fib > M:
             return fib  # return statements end the loop
 
-        raise LOOP(message=f"Fib {n}={next_fib}", result=dict(n=n + 1, fib=next_fib))
+        raise LOOP(message=f"Fib {n}={next_fib}", result=dict(n=n + 1, fib=next_fib))  # noqa: C408 - as it is printed
 
     return compute_large_fibonacci
 

@@ -59,7 +59,8 @@ def test_the_result_is_the_signal_where_none_is_given(name):
     made = getattr(signals, name)("because")
     assert made.result is made
     assert getattr(signals, name)(result=3).result == 3
-    assert isinstance(made, BaseException) and not isinstance(made, Exception)
+    assert isinstance(made, BaseException)
+    assert not isinstance(made, Exception)
     again = pickle.loads(pickle.dumps(made))
     assert (type(again), again.message, again.result) == (type(made), "because", again)
 
@@ -112,7 +113,7 @@ def test_pause_leaves_the_run_open_and_shows_what_was_done(log):
         d = beside()
 
     paused = flow.run()
-    assert paused.is_paused() and not paused.is_finished()
+    assert (paused.is_paused(), paused.is_finished()) == (True, False)
     assert paused.result[a].result == 1
     assert paused.result[b].is_paused()
     assert paused.result[c].is_pending()
@@ -173,6 +174,7 @@ def test_endrun_with_a_state_that_is_not_finished_is_failed(log):
     ended, _ = ending(log, signals.ENDRUN(state.Running()))
     assert ended.is_failed()
     assert "not finished" in ended.message
+    assert isinstance(ended.result, TypeError)
     with pytest.raises(TypeError, match="takes a state"):
         signals.ENDRUN(5)
 

@@ -22,9 +22,7 @@ TABLE = {
     "not_all_skipped": "run TF TF run TF skip",
 }
 CELLS = [
-    (name, column, answer)
-    for name, row in TABLE.items()
-    for column, answer in zip(COLUMNS, row.split(), strict=True)
+    (name, column, answer) for name, row in TABLE.items() for column, answer in zip(COLUMNS, row.split(), strict=True)
 ]
 
 
@@ -95,9 +93,12 @@ def test_a_task_with_nothing_upstream_runs_but_not_all_skipped_skips(log, name):
     assert flow.run().result[found].is_skipped() == (name == "not_all_skipped")
 
 
-@pytest.mark.parametrize(("least", "most", "runs"), [(0.5, None, True), (0.6, None, False), (2, None, False), (None, 0.4, False), (None, 1, True)])
+@pytest.mark.parametrize(
+    ("least", "most", "runs"),
+    [(0.5, None, True), (0.6, None, False), (2, None, False), (None, 0.4, False), (None, 1, True)],
+)
 def test_bounds_below_one_are_fractions(log, least, most, runs):
-    state, calls = after(log, triggers.some_successful(least, most), "ok,bad")
+    _, calls = after(log, triggers.some_successful(least, most), "ok,bad")
     assert bool(calls) == runs
 
 

@@ -285,10 +285,10 @@ class Frame:
             verdict, by = self.attending.review(run, proposal, self.definition)
             if verdict is not None and verdict.to is not None:
                 verdict = replace(verdict, to=outcomes.packed(self, verdict.to))
-                live = proposal.to.live
-                if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
-                    if verdict.to.live is None and not verdict.to.is_completed():
-                        verdict.to.carry(live)
+                live = proposal.to.live if isinstance(proposal.to, Failed | TimedOut) else None
+                given = verdict.to
+                if live is not None and given is not None and given.live is None and not given.is_completed():
+                    given.carry(live)
         else:
             verdict, by = None, ""
         decision = settle(run, proposal, verdict, by, self.session.epoch)

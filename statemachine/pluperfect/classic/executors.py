@@ -42,7 +42,8 @@ class LocalDaskExecutor(Executor):
             raise ValueError(f"scheduler is 'threads', 'processes' or 'synchronous', not {scheduler!r}.")
         if kwargs:
             raise TypeError(f"LocalDaskExecutor has no {', '.join(kwargs)}: it takes scheduler and num_workers.")
-        self.scheduler, self.num_workers = scheduler, num_workers
+        self.scheduler: str = scheduler
+        self.num_workers: int | None = num_workers
 
     def runner(self) -> Any:
         """A runner over threads or processes."""
@@ -69,7 +70,8 @@ class DaskExecutor(Executor):
     """
 
     def __init__(self, address: str | None = None, **kwargs: Any) -> None:
-        self.address, self.given = address, kwargs
+        self.address: str | None = address
+        self.given: dict[str, Any] = kwargs
 
     def runner(self) -> Any:
         """The runner by name, or one for this cluster."""

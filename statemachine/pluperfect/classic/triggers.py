@@ -34,8 +34,7 @@ def each_state(upstream_states: States) -> list[State]:
     """The states of what came before; of a map, those of its children."""
     found: list[State] = []
     for state in upstream_states.values():
-        children: list[State] | None = getattr(state, "map_states", None)
-        found.extend([state] if children is None else children)
+        found.extend([state] if state.map_states is None else state.map_states)
     return found
 
 

@@ -24,6 +24,12 @@ class Edge:
 
     __slots__ = ("downstream_task", "flattened", "key", "mapped", "upstream_task")
 
+    upstream_task: Task
+    downstream_task: Task
+    key: str | None
+    mapped: bool
+    flattened: bool
+
     def __init__(
         self,
         upstream_task: Task,

@@ -12,7 +12,8 @@ from ...hooks import CacheKey
 from ...states import usable
 from ..engine import cache_validators
 from ..engine.state import Cached
-from .asking import Inert, calling, filled, log_here
+from .asking import Inert
+from .calls import calling, filled, log_here
 
 if TYPE_CHECKING:
     from ...transitions import Run
@@ -25,7 +26,7 @@ class Keeper(Inert):
     """The option ``classic_cache`` of a task."""
 
     def __init__(self, task: Task) -> None:
-        self.task = task
+        self.task: Task = task
 
     def __call__(self, run: Run, inputs: Mapping[str, Any], parameters: Mapping[str, Any]) -> CacheKey | None:
         """The key of a call. Where the kept result may not answer it, it is not looked up, and replaced."""

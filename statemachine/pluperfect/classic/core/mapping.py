@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,19 @@ from ...authoring.births import Request
 from ...authoring.context import current_frame
 from ...errors import PausedRun
 from ..engine import state as faces
+from ..engine.conversion import failed, state_of
 from ..engine.signals import SKIP
-from ..engine.state import State, failed, state_of
-from .asking import Calling, calling, log_here
+from ..engine.state import State
+from .calls import Calling, calling, log_here
 from .edge import Edge
+from .graph import Bound
 
 if TYPE_CHECKING:
     from .nodes import Node
 
 __all__ = ["MapBody", "children_of", "flat", "is_map", "rows_of"]
 
-Constants = Mapping[str, tuple[Any, bool, bool]]
+Constants = Mapping[str, Bound]
 
 
 def is_map(edges: Iterable[Edge], constants: Constants) -> bool:
@@ -63,7 +66,7 @@ def rows_of(call: Calling, constants: Constants) -> None:
 
 def _column(state: State, *, flattened: bool) -> list[State]:
     """The states that the children of a map depend on, one each."""
-    children: list[State] | None = getattr(state, "map_states", None)
+    children = state.map_states
     if children is None:
         return _items(flat(state.result) if flattened else state.result)
     if not flattened:
@@ -113,11 +116,14 @@ class MapBody:
 
     def __init__(self, node: Node, *, parallel: bool, elsewhere: bool) -> None:
         body = node.body
-        self.node, self.parallel, self.elsewhere = node, parallel, elsewhere
-        for name in ("__name__", "__module__", "__doc__"):
-            setattr(self, name, getattr(body, name))
-        self.__qualname__ = f"{body.__qualname__}/map"
-        self.__signature__ = body.__signature__
+        self.node: Node = node
+        self.parallel: bool = parallel
+        self.elsewhere: bool = elsewhere
+        self.__name__: str = body.__name__
+        self.__module__: str = body.__module__
+        self.__doc__: str = body.__doc__
+        self.__qualname__: str = f"{body.__qualname__}/map"
+        self.__signature__: inspect.Signature = body.__signature__
 
     @property
     def __code__(self) -> Any:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ...authoring.tasks import Task as ModernTask
 from .. import triggers
-from .asking import Body, Handlers, Naming, RetryOn, Trigger
+from .asking import Body, Naming, RetryOn, Trigger
+from .handling import Handlers
 from .keeping import Keeper
 from .mapping import MapBody
 
 if TYPE_CHECKING:
+    from ..executors import Executor
     from .flow import Flow
+    from .options import Handler
     from .task import Task
 
 __all__ = ["Node"]
@@ -22,10 +25,12 @@ __all__ = ["Node"]
 class Node:
     """One task of one flow, as the engine knows it."""
 
-    def __init__(self, flow: Flow, task: Task, module: str, runner_handlers: list[Any], executor: Any) -> None:
-        self.flow, self.task, self.executor = flow, task, executor
-        self.body = Body(task, flow.slugs[task], module)
-        self.name = re.sub(r"[/%&><]", "_", task.name) or "_"
+    def __init__(self, flow: Flow, task: Task, module: str, runner_handlers: list[Handler], executor: Executor) -> None:
+        self.flow: Flow = flow
+        self.task: Task = task
+        self.executor: Executor = executor
+        self.body: Body = Body(task, flow.slugs[task], module)
+        self.name: str = re.sub(r"[/%&><]", "_", task.name) or "_"
         self.asked: dict[str, Any] = {"tags": sorted(task.tags), "description": self.body.__doc__ or None}
         mapped = any(mapped for _, mapped, _ in flow.constants.get(task, {}).values())
         if flow.arrows_to(task) or mapped or task.trigger is not triggers.all_successful:

@@ -27,10 +27,12 @@ from ...consoles import run_logger
 from ...errors import PausedRun
 from ...histories import id_text
 from ..engine import state as faces
+from ..engine.conversion import completed, state_of
 from ..engine.signals import SKIP
-from ..engine.state import State, completed, state_of
+from ..engine.state import State
 from ..utilities.context import context
-from .asking import Calling, Handlers, calling
+from .calls import Calling, calling
+from .handling import Handlers
 from .mapping import children_of, flat, is_map, rows_of
 from .nodes import Node
 from .parameter import Parameter, values_for
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from ..executors import Executor
     from .edge import Edge
     from .flow import Flow
+    from .graph import Bound
+    from .options import Handler
 
 __all__ = ["modern_flow", "run_flow"]
 
@@ -54,7 +58,7 @@ def run_flow(
     task_states: dict[Task, State],
     given: dict[str, Any],
     executor: Executor | None,
-    runner_handlers: list[Any],
+    runner_handlers: list[Handler],
     idempotency_key: str | None,
     resume: str | None,
 ) -> State:
@@ -90,7 +94,7 @@ def modern_flow(
     task_states: Mapping[Task, State] | None = None,
     given: Mapping[str, Any] | None = None,
     executor: Executor | None = None,
-    runner_handlers: list[Any] | None = None,
+    runner_handlers: list[Handler] | None = None,
     idempotency_key: str | None = None,
 ) -> tuple[ModernFlow[..., Any], Walk]:
     """The engine's flow for a graph, and what its body does."""
@@ -125,27 +129,35 @@ class Walk:
         task_states: dict[Task, State],
         given: dict[str, Any],
         executor: Executor,
-        runner_handlers: list[Any],
+        runner_handlers: list[Handler],
     ) -> None:
-        self.flow, self.task_states, self.given, self.executor = flow, task_states, given, executor
-        self.order = flow.sorted_tasks()
+        self.flow: Flow = flow
+        self.task_states: dict[Task, State] = task_states
+        self.given: dict[str, Any] = given
+        self.executor: Executor = executor
+        self.order: tuple[Task, ...] = flow.sorted_tasks()
         strange = [task for task in task_states if task not in flow.tasks]
         if strange:
             raise ValueError(f"task_states speaks of {strange[0]!r}, which is not in flow {flow.name!r}.")
         self.states: dict[Task, State] = {}
         self.end: State | None = None
         self.root: bytes | None = None
-        self.parallel = executor.runner() is not None
+        self.parallel: bool = executor.runner() is not None
         module, name = flow.place
-        self.__module__, self.__qualname__, self.__name__ = module, name, flow.name
-        self.nodes = {task: Node(flow, task, module, runner_handlers, executor) for task in self.order}
+        self.__module__: str = module
+        self.__qualname__: str = name
+        self.__name__: str = flow.name
+        self.known: dict[str, Any] = {}
+        self.nodes: dict[Task, Node] = {
+            task: Node(flow, task, module, runner_handlers, executor) for task in self.order
+        }
         names = sorted(parameter.name for parameter in flow.parameters())
-        self.whole = any(not n.isidentifier() or keyword.iskeyword(n) or n in _RESERVED for n in names)
+        self.whole: bool = any(not n.isidentifier() or keyword.iskeyword(n) or n in _RESERVED for n in names)
         kind = inspect.Parameter
         made = (
             [kind("parameters", kind.VAR_KEYWORD)] if self.whole else [kind(name, kind.KEYWORD_ONLY) for name in names]
         )
-        self.__signature__ = inspect.Signature(made)
+        self.__signature__: inspect.Signature = inspect.Signature(made)
 
     # --- the body
 
@@ -292,7 +304,7 @@ class Walk:
         if getattr(found, "name", "") == "Mapped":
             node = self.nodes[call.task]
             children = call.children if call.children is not None else children_of(found, node.key)
-            state.map_states = children  # type: ignore[attr-defined]
+            state.map_states = children
             state.result = [child.result for child in children]
             if found.is_failed():
                 state._failure = next((child.error for child in children if child.is_failed()), None)
@@ -336,7 +348,7 @@ class Walk:
             error = found.result(raise_on_failure=False)
             state._failure = error if isinstance(error, BaseException) else None
         state.result = dict(self.states)
-        state.run_id = None if found.of_run is None else id_text(found.of_run)  # type: ignore[attr-defined]
+        state.run_id = None if found.of_run is None else id_text(found.of_run)
         return state
 
     def _recall(self, log: Any, root: bytes) -> None:
@@ -357,7 +369,7 @@ class Walk:
         """The state of a run that waits to be resumed."""
         state = faces.Paused(message)
         state.result = dict(self.states)
-        state.run_id = None if self.root is None else id_text(self.root)  # type: ignore[attr-defined]
+        state.run_id = None if self.root is None else id_text(self.root)
         return state
 
 
@@ -366,7 +378,7 @@ def _can_wait(found: modern.State | None) -> bool:
 
 
 def _skipped(edge: Edge, state: State) -> bool:
-    children: list[State] | None = getattr(state, "map_states", None)
+    children = state.map_states
     if children is None or edge.mapped:  # a map's child looks at its own predecessor
         return state.is_skipped()
     return any(child.is_skipped() for child in children)
@@ -377,7 +389,7 @@ def _loop(begin: faces.Looped) -> LOOP:
     return LOOP(message=begin.message or f"Begun after iteration {count}.", result=begin.result, loop_count=count)
 
 
-def _inputs(upstream: Mapping[Edge, State], constants: Mapping[str, tuple[Any, bool, bool]]) -> dict[str, Any]:
+def _inputs(upstream: Mapping[Edge, State], constants: Mapping[str, Bound]) -> dict[str, Any]:
     found = {
         edge.key: flat(state.result) if edge.flattened else state.result for edge, state in upstream.items() if edge.key
     }

@@ -82,7 +82,7 @@ class Task(Operable):
 
     else:
 
-        def run(self):
+        def run(self) -> None:
             """Nothing; a task that only stands between others needs no more."""
 
     def __init__(
@@ -309,7 +309,7 @@ class FunctionTask(Task):
     def __init__(self, fn: Callable[..., Any], name: str | None = None, **kwargs: Any) -> None:
         if not callable(fn):
             raise TypeError(f"@task decorates a function, not {fn!r}.")
-        self.run = fn  # type: ignore[reportAttributeAccessIssue] - what a subclass defines is given here
+        self.run: Callable[..., Any] = fn
         super().__init__(name=name or getattr(fn, "__name__", type(fn).__name__), **kwargs)
         self.__doc__ = getattr(fn, "__doc__", None)
         self.__wrapped__: Callable[..., Any] = fn

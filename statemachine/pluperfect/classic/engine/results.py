@@ -21,7 +21,8 @@ class Result:
     """
 
     def __init__(self, value: Any = None, location: str | None = None, **_: Any) -> None:
-        self.value, self.location = value, location
+        self.value: Any = value
+        self.location: str | None = location
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.value == self.value and other.location == self.location  # type: ignore[attr-defined]
@@ -49,4 +50,4 @@ class LocalResult(Result):
 
     def __init__(self, dir: str | None = None, value: Any = None, location: str | None = None, **_: Any) -> None:
         super().__init__(value, location)
-        self.dir = dir
+        self.dir: str | None = dir

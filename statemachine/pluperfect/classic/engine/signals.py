@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from ... import states as modern
 from ...authoring.signals import LOOP, NO_PAYLOAD, Signal
 from . import state as faces
-from .state import State, completed, modern_of, seconds
+from .conversion import completed, modern_of, seconds
+from .state import State
 
 __all__ = [
     "ENDRUN",
@@ -42,7 +43,7 @@ class ClassicSignal(Signal):
         if kwargs:
             raise TypeError(f"{type(self).__name__} takes a message and a result, not {', '.join(kwargs)}.")
         super().__init__(message)
-        self._given = result
+        self._given: Any = result
 
     @property
     def result(self) -> Any:
@@ -61,7 +62,7 @@ class ClassicSignal(Signal):
 class FAIL(ClassicSignal):
     """Fail this attempt; it is retried while the budget lasts."""
 
-    kind = faces.Failed
+    kind: ClassVar[type[State]] = faces.Failed
     cause: ClassVar[str] = "error"
 
     def state(self, now: Callable[[], float]) -> modern.State:
@@ -72,21 +73,21 @@ class FAIL(ClassicSignal):
 class TRIGGERFAIL(FAIL):
     """Fail as a trigger does: without a retry."""
 
-    kind = faces.TriggerFailed
-    cause = "trigger"
+    kind: ClassVar[type[State]] = faces.TriggerFailed
+    cause: ClassVar[str] = "trigger"
 
 
 class VALIDATIONFAIL(FAIL):
     """Fail since a result is found wanting: without a retry."""
 
-    kind = faces.ValidationFailed
-    cause = "validation"
+    kind: ClassVar[type[State]] = faces.ValidationFailed
+    cause: ClassVar[str] = "validation"
 
 
 class SUCCESS(ClassicSignal):
     """Succeed, as by a return."""
 
-    kind = faces.Success
+    kind: ClassVar[type[State]] = faces.Success
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """Completed."""
@@ -96,7 +97,7 @@ class SUCCESS(ClassicSignal):
 class SKIP(ClassicSignal):
     """Be skipped: a success that tasks downstream may take as a reason to be skipped too."""
 
-    kind = faces.Skipped
+    kind: ClassVar[type[State]] = faces.Skipped
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """Completed, under the label Skipped."""
@@ -113,11 +114,11 @@ class RETRY(ClassicSignal):
         start_time: When, a datetime; by default at once.
     """
 
-    kind = faces.Retrying
+    kind: ClassVar[type[State]] = faces.Retrying
 
     def __init__(self, message: str | None = None, result: Any = NO_PAYLOAD, start_time: Any = None) -> None:
         super().__init__(message, result)
-        self.start_time = start_time
+        self.start_time: Any = start_time
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """Retrying, which spends no budget."""
@@ -130,7 +131,7 @@ class RETRY(ClassicSignal):
 class PAUSE(ClassicSignal):
     """Stop here until somebody resumes the flow run: ``flow.run(resume=state.run_id)``, or ``pluperfect resume``."""
 
-    kind = faces.Paused
+    kind: ClassVar[type[State]] = faces.Paused
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """Retrying, paused."""
@@ -153,7 +154,7 @@ class ENDRUN(ClassicSignal):
             message = f"ENDRUN was raised with {type(state).__name__}, which is not finished"
             result = TypeError(message)
         super().__init__(message, result)
-        self.end = state
+        self.end: State = state
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """The kind of the state; Failed, with the reason, where it is not finished."""

@@ -8,14 +8,13 @@ lost a child is Failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from typing import Any, Final
 
 from ... import states as modern
 from ...authoring.signals import Signal
 from ...errors import MissingResult, UnfinishedRun
-from ...states import PLAIN, Packed
+from ...states import Packed
 
 __all__ = [
     "Cached",
@@ -39,11 +38,10 @@ __all__ = [
     "TimedOut",
     "TriggerFailed",
     "ValidationFailed",
-    "modern_of",
-    "state_of",
 ]
 
-_LATER: Final[Any] = object()
+LATER: Final[Any] = object()
+"""Stands for a result that is decoded when it is asked for."""
 
 
 class State:
@@ -55,6 +53,11 @@ class State:
         result: The value of a success, the exception of a failure; of a flow run, its tasks' states by task.
         context: Kept, and without effect.
         cached_inputs: What the result was computed from.
+
+    Attributes:
+        map_states: Of a map's parent, the states of its children; else None.
+        run_id: Of a flow run, its id: what ``flow.run(resume=...)`` takes.
+        modern: The recorded state that it stands for; None where it was made by hand.
     """
 
     def __init__(
@@ -64,17 +67,19 @@ class State:
         context: dict[str, Any] | None = None,
         cached_inputs: dict[str, Any] | None = None,
     ) -> None:
-        self.message = message
-        self._result = result
-        self.context = context or {}
-        self.cached_inputs = cached_inputs or {}
+        self.message: str | None = message
+        self._result: Any = result
+        self.context: dict[str, Any] = context or {}
+        self.cached_inputs: dict[str, Any] = cached_inputs or {}
+        self.map_states: list[State] | None = None
+        self.run_id: str | None = None
         self.modern: modern.State | None = None
         self._failure: BaseException | None = None
 
     @property
     def result(self) -> Any:
         """The value; of a failure, its exception."""
-        if self._result is _LATER:
+        if self._result is LATER:
             self._result = self._read()
         return self._result
 
@@ -151,7 +156,7 @@ class State:
 
     def is_mapped(self) -> bool:
         """Whether it is a map's parent."""
-        return getattr(self, "map_states", None) is not None
+        return self.map_states is not None
 
     def is_successful(self) -> bool:
         """Whether there is a result."""
@@ -202,7 +207,7 @@ class Retrying(Scheduled):
         self, message: str | None = None, result: Any = None, start_time: Any = None, run_count: int = 1, **kwargs: Any
     ) -> None:
         super().__init__(message, result, start_time, **kwargs)
-        self.run_count = run_count
+        self.run_count: int = run_count
 
 
 class Submitted(Pending):
@@ -232,7 +237,7 @@ class Looped(State):
             isinstance(loop_count, bool) or not isinstance(loop_count, int) or loop_count < 1
         ):
             raise ValueError(f"loop_count must be a whole number from 1, not {loop_count!r}.")
-        self.loop_count = loop_count
+        self.loop_count: int | None = loop_count
 
 
 class Finished(State):
@@ -256,8 +261,8 @@ class Cached(Success):
         **kwargs: Any,
     ) -> None:
         super().__init__(message, result, cached_inputs=cached_inputs, **kwargs)
-        self.cached_parameters = cached_parameters
-        self.cached_result_expiration = cached_result_expiration
+        self.cached_parameters: dict[str, Any] | None = cached_parameters
+        self.cached_result_expiration: Any = cached_result_expiration
 
 
 class Mapped(Success):
@@ -267,12 +272,12 @@ class Mapped(Success):
         self, message: str | None = None, result: Any = None, map_states: Iterable[State] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(message, result, **kwargs)
-        self.map_states: list[State] = list(map_states or ())
+        self.map_states: list[State] | None = list(map_states or ())
 
     @property
     def n_map_states(self) -> int:
         """How many children there are."""
-        return len(self.map_states)
+        return len(self.map_states or ())
 
 
 class Skipped(Success):
@@ -297,114 +302,3 @@ class ValidationFailed(Failed):
 
 class Cancelled(Failed):
     """Ended before its turn."""
-
-
-_PENDING: Final = {kind.__name__: kind for kind in (Submitted, Queued, Scheduled)}
-_COMPLETED: Final[dict[str, type[Success]]] = {"Skipped": Skipped, "Cached": Cached, "Mapped": Mapped}
-_FAILED: Final[dict[str, type[Failed]]] = {
-    "trigger": TriggerFailed,
-    "validation": ValidationFailed,
-    "cancelled": Cancelled,
-}
-_CAUSES: Final = {kind: cause for cause, kind in _FAILED.items()}
-
-
-def state_of(found: modern.State, *, attempt: int = 1) -> State:
-    """The face of a recorded state; ``attempt`` is how often the body was begun in this iteration."""
-    made = _face(found, attempt)
-    made.modern = found
-    if made._result is None and not isinstance(made, Pending | Running | Looped):
-        made._result = _LATER
-    return made
-
-
-def _face(found: modern.State, attempt: int) -> State:
-    message = found.message or None
-    if isinstance(found, modern.Running):
-        return Running(message)
-    if isinstance(found, modern.Retrying):
-        if found.cause == "paused":
-            return Paused(message)
-        return Retrying(message, found.live, datetime.fromtimestamp(found.due, UTC), run_count=attempt)
-    if isinstance(found, modern.Looped):
-        return Looped(message, _LATER, loop_count=found.count)
-    if isinstance(found, modern.Cached):
-        return Cached(message)
-    if isinstance(found, modern.Completed):
-        return _COMPLETED.get(found.name, Success)(message)
-    if isinstance(found, modern.TimedOut):
-        return TimedOut(message)
-    if isinstance(found, modern.Failed):
-        return _FAILED.get(found.cause, Failed)(message)
-    due = getattr(found, "due", None)
-    if due is not None:
-        return Scheduled(message, start_time=datetime.fromtimestamp(due, UTC))
-    return _PENDING.get(str(getattr(found, "name", "")), Pending)(message)
-
-
-def modern_of(
-    state: State,
-    now: Callable[[], float],
-    *,
-    cause: str = "error",
-    count: int = 1,
-    pack: Callable[[Any], Any] | None = None,
-) -> modern.State:
-    """
-    The kind that a state of Prefect 1 is recorded as, asked for at the end of an attempt.
-
-    Args:
-        state: Any but Running.
-        now: Gives the time, UTC seconds since the epoch.
-        cause: Of a plain Failed: ``error`` and ``returned`` are retried.
-        count: The iteration that a Looped without a number ends.
-        pack: Encodes a payload: None is a payload too.
-    """
-    message = state.message or ""
-    if isinstance(state, Success):
-        return completed(state.result, message, "Completed" if type(state) is Success else type(state).__name__)
-    if isinstance(state, Looped):
-        payload = state.result if pack is None else pack(state.result)
-        return modern.Looped(message, state.loop_count or count, payload)
-    if isinstance(state, Failed):
-        return failed(state.result, message, _CAUSES.get(type(state), cause), type(state).__name__)
-    if isinstance(state, Paused):
-        return modern.Retrying(message, "paused")
-    if isinstance(state, Pending):
-        return modern.Retrying(message, "requested", seconds(getattr(state, "start_time", None), now))
-    why = f"{type(state).__name__} is nothing that a run can end an attempt with"
-    return failed(TypeError(why), why, "validation", "Failed")
-
-
-def completed(value: Any, message: str, name: str = "Completed") -> modern.Completed:
-    """Completed with this value, None included."""
-    return modern.Completed(message, Packed(PLAIN, b"\xc0") if value is None else value, name=name)
-
-
-class FailedWith(Exception):
-    """What a failed state carries whose result is no exception."""
-
-    def __init__(self, message: str, result: Any = None) -> None:
-        super().__init__(message, result)
-        self.message, self.result = message, result
-
-    def __str__(self) -> str:
-        return self.message or "the task failed"
-
-
-def failed(value: Any, message: str, cause: str, name: str) -> modern.Failed:
-    """Failed with this exception, or with one around a value that is none."""
-    error = value if isinstance(value, BaseException) else FailedWith(message, value)
-    text = message or f"{type(error).__name__}: {error}"
-    return modern.Failed(text, cause, data=error, name=name)
-
-
-def seconds(when: Any, now: Callable[[], float]) -> float:
-    """UTC seconds since the epoch of a datetime (a naive one is UTC), a number of them, or None: now."""
-    if when is None:
-        return now()
-    if isinstance(when, datetime):
-        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
-    if isinstance(when, int | float) and not isinstance(when, bool):
-        return float(when)
-    raise TypeError(f"start_time is a datetime, not {cast('Any', when)!r}.")

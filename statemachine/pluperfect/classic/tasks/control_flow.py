@@ -26,8 +26,9 @@ class CompareValue(Task):
     """
 
     def __init__(self, value: Any, **kwargs: Any) -> None:
-        self.value = value
-        super().__init__(**{"name": f'CompareValue: "{value}"', **kwargs})
+        self.value: Any = value
+        kwargs.setdefault("name", f'CompareValue: "{value}"')
+        super().__init__(**kwargs)
 
     def run(self, value: Any) -> None:
         """Compare."""
@@ -47,7 +48,8 @@ class case:  # noqa: N801 - the field's word
     def __init__(self, task: Task, value: Any) -> None:
         if isinstance(value, Task):
             raise TypeError(f"case compares with a value, not with {value!r}.")
-        self.task, self.value = task, value
+        self.task: Task = task
+        self.value: Any = value
         self._tasks: list[Task] = []
         self._flow: Flow | None = None
 
@@ -120,9 +122,8 @@ def merge(*tasks: Task, flow: Flow | None = None, mapped: bool = False, **kwargs
         mapped: Whether to merge item by item.
         kwargs: As for `Task`.
     """
-    made = FunctionTask(
-        _First(), **{"name": "Merge", "skip_on_upstream_skip": False, "trigger": triggers.not_all_skipped, **kwargs}
-    )
+    options: dict[str, Any] = {"name": "Merge", "skip_on_upstream_skip": False, "trigger": triggers.not_all_skipped}
+    made = FunctionTask(_First(), **{**options, **kwargs})
     return made.bind(mapped=mapped, flow=flow, **{f"task_{place + 1}": task for place, task in enumerate(tasks)})
 
 
@@ -146,8 +147,11 @@ class FilterTask(Task):
         log_func: Callable[[Any], str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.filter_func, self.log_func = filter_func or _worth_keeping, log_func
-        super().__init__(**{"skip_on_upstream_skip": False, "trigger": triggers.all_finished, **kwargs})
+        self.filter_func: Callable[[Any], bool] = filter_func or _worth_keeping
+        self.log_func: Callable[[Any], str] | None = log_func
+        kwargs.setdefault("skip_on_upstream_skip", False)
+        kwargs.setdefault("trigger", triggers.all_finished)
+        super().__init__(**kwargs)
 
     def run(self, task_results: list[Any]) -> list[Any]:
         """The items that stay."""

@@ -21,8 +21,7 @@ class ResourceInitTask(Task):
     """Makes the manager."""
 
     def __init__(self, made: type[Any], **kwargs: Any) -> None:
-        self.made = made
-        self.run = made
+        self.run: Callable[..., Any] = made
         super().__init__(**kwargs)
 
 
@@ -59,12 +58,12 @@ class ResourceContext:
     """``with manager(...) as resource:`` tasks inside come after the set-up and before the clean-up."""
 
     def __init__(self, manager: ResourceManager, args: tuple[Any, ...], kwargs: dict[str, Any], flow: Flow) -> None:
-        self.flow = flow
+        self.flow: Flow = flow
         self._tasks: list[Task] = []
-        self.init_task = ResourceInitTask(manager.resource_class, **manager.init_task_kwargs)
+        self.init_task: Task = ResourceInitTask(manager.resource_class, **manager.init_task_kwargs)
         self.init_task.bind(*args, flow=flow, **kwargs)
-        self.setup_task = ResourceSetupTask(**manager.setup_task_kwargs).bind(self.init_task, flow=flow)
-        self.cleanup_task = ResourceCleanupTask(**manager.cleanup_task_kwargs)
+        self.setup_task: Task = ResourceSetupTask(**manager.setup_task_kwargs).bind(self.init_task, flow=flow)
+        self.cleanup_task: Task = ResourceCleanupTask(**manager.cleanup_task_kwargs)
 
     def add_task(self, task: Task, flow: Flow) -> None:
         """Take in a task that is made inside of the block."""
@@ -114,10 +113,11 @@ class ResourceManager:
         for method in ("setup", "cleanup"):
             if not callable(getattr(resource_class, method, None)):
                 raise TypeError(f"{resource_class!r} has no method {method}(), which a resource manager needs.")
-        self.resource_class, self.name = resource_class, name or resource_class.__name__
-        self.init_task_kwargs = {"name": self.name, **(init_task_kwargs or {})}
-        self.setup_task_kwargs = {"name": f"{self.name}.setup", **(setup_task_kwargs or {})}
-        self.cleanup_task_kwargs = {
+        self.resource_class: type[Any] = resource_class
+        self.name: str = name or resource_class.__name__
+        self.init_task_kwargs: dict[str, Any] = {"name": self.name, **(init_task_kwargs or {})}
+        self.setup_task_kwargs: dict[str, Any] = {"name": f"{self.name}.setup", **(setup_task_kwargs or {})}
+        self.cleanup_task_kwargs: dict[str, Any] = {
             "name": f"{self.name}.cleanup",
             "trigger": cleanup_trigger,
             "skip_on_upstream_skip": False,
