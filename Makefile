@@ -21,6 +21,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	cd $(VENV) && PATH="$(abspath $(BIN)):$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" pyright --verifytypes pluperfect --ignoreexternal
 
 contracts: $(STAMP)
 	$(BIN)/lint-imports

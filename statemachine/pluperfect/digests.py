@@ -47,7 +47,9 @@ class Undigestible(PluperfectError, TypeError):
 
     def __init__(self, path: str, type: type[Any], why: str = "which cannot be hashed by its structure") -> None:
         super().__init__(path, type, why)
-        self.path, self.type, self.why = path, type, why
+        self.path: str = path
+        self.type: type[Any] = type
+        self.why: str = why
 
     def __str__(self) -> str:
         return f"{self.path} is a {self.type.__module__}.{self.type.__qualname__}, {self.why}"

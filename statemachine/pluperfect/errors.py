@@ -85,7 +85,9 @@ class Refused(PluperfectError):
 
     def __init__(self, message: str, *, run: str = "", by: str = "", why: str = "") -> None:
         super().__init__(message)
-        self.run, self.by, self.why = run, by, why
+        self.run: str = run
+        self.by: str = by
+        self.why: str = why
 
 
 # --- another writer was first ---------------------------------------------------------------------------
@@ -103,7 +105,9 @@ class Conflict(PluperfectError):
 
     def __init__(self, message: str, *, run: str = "", expected: int = 0, actual: int = 0) -> None:
         super().__init__(message)
-        self.run, self.expected, self.actual = run, expected, actual
+        self.run: str = run
+        self.expected: int = expected
+        self.actual: int = actual
 
 
 class Fenced(Conflict):

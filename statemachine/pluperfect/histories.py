@@ -77,7 +77,8 @@ class RecordedRun:
     """One run, read from its log. It shows what was committed when it was asked."""
 
     def __init__(self, histories: Histories, run: bytes) -> None:
-        self.histories, self._run = histories, run
+        self.histories: Histories = histories
+        self._run = run
 
     @property
     def id(self) -> str:
@@ -194,7 +195,8 @@ class Histories:
     """A log with the plugins that can decode what stands in it: the reading half of an opened log."""
 
     def __init__(self, log: Log, hooks: Hooks) -> None:
-        self.log, self.hooks = log, hooks
+        self.log: Log = log
+        self.hooks: Hooks = hooks
 
     def runs(
         self,

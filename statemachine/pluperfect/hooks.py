@@ -98,9 +98,14 @@ class Definition:
         version: str | None = None,
         owner: Any = None,
     ) -> None:
-        self.kind, self.name, self.fn, self.key = kind, name, fn, key or name
+        self.kind: str = kind
+        self.name: str = name
+        self.fn: Callable[..., Any] = fn
+        self.key: str = key or name
         self.options: Mapping[str, Any] = options or {}
-        self.tags, self.version, self.owner = tuple(tags), version, owner
+        self.tags: tuple[str, ...] = tuple(tags)
+        self.version: str | None = version
+        self.owner: Any = owner
 
     def __repr__(self) -> str:
         return f"<Definition {self.kind} {self.name}>"

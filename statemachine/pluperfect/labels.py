@@ -105,15 +105,15 @@ class StateGroup:
     """Several states, counted by what Prefect would call their types."""
 
     def __init__(self, states: Iterable[State]) -> None:
-        self.states = list(states)
+        self.states: list[State] = list(states)
         self.type_counts: dict[StateType, int] = dict.fromkeys(StateType, 0)
         for state in self.states:
             self.type_counts[state.type] += 1
-        self.total_count = len(self.states)
-        self.cancelled_count = self.type_counts[StateType.CANCELLED]
-        self.final_count = sum(state.is_final() for state in self.states)
-        self.not_final_count = self.total_count - self.final_count
-        self.paused_count = self.type_counts[StateType.PAUSED]
+        self.total_count: int = len(self.states)
+        self.cancelled_count: int = self.type_counts[StateType.CANCELLED]
+        self.final_count: int = sum(state.is_final() for state in self.states)
+        self.not_final_count: int = self.total_count - self.final_count
+        self.paused_count: int = self.type_counts[StateType.PAUSED]
 
     @property
     def fail_count(self) -> int:

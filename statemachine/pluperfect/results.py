@@ -44,7 +44,8 @@ class ResultStore:
     """
 
     def __init__(self, log: OpenLog | None = None, *, result_serializer: Any = None) -> None:
-        self._log, self.serializer = log, result_serializer
+        self._log = log
+        self.serializer: Any = result_serializer
 
     @property
     def log(self) -> OpenLog:

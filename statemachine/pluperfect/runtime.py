@@ -148,6 +148,6 @@ class _Deployment(_Place):
     } | {"parameters": _of(lambda _: {}, dict)}
 
 
-flow_run = _FlowRun()
-task_run = _TaskRun()
-deployment = _Deployment()
+flow_run: _FlowRun = _FlowRun()
+task_run: _TaskRun = _TaskRun()
+deployment: _Deployment = _Deployment()

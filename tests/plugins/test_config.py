@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pluperfect import settings as room
 from pluperfect.authoring.cli import main
 from pluperfect.errors import ConfigurationError
-from pluperfect.settings import SETTINGS, current, refresh
+from pluperfect.settings import SETTINGS, current, origins, refresh
 from pluperfect_plugins import configuring
 from pluperfect_plugins.tomlfile import TomlFile, written
 
@@ -315,7 +315,7 @@ def test_what_set_writes_view_reads_back(changes, in_profile, before):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         # The folder of the configuration is the platform's here, so that HOME can be set in a file too.
         patch.delenv("PLUPERFECT_HOME", raising=False)
-        patch.setattr(room, "config_folder", lambda: folder)
+        patch.setattr(origins, "config_folder", lambda: folder)
         patch.setattr(configuring, "config_folder", lambda: folder)
         if in_profile:
             cli("profile", "create", "it's")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, assert_type
 
 import pluperfect
 from pluperfect import LOOP, Flow, State, Task, flow, task, unmapped, wait
-from pluperfect.futures import Future, FutureList
+from pluperfect.assets import Asset, materialize
+from pluperfect.futures import Future, FutureList, as_completed
 from pluperfect.histories import RecordedRun
 from pluperfect.transitions import Entry, Run
 
@@ -43,12 +45,52 @@ def whole(n: int) -> str:
     return str(n)
 
 
+@materialize("s3://bucket/rows", retries=1)
+def made(a: int) -> dict[str, int]:
+    """A task that makes an asset."""
+    return {"a": a}
+
+
+@task
+def numbers(n: int) -> Iterator[int]:
+    """A generator."""
+    yield from range(n)
+
+
+@flow
+async def awaited(n: int) -> str:
+    """An async flow."""
+    assert_type(await later(n), bytes)
+    assert_type(await later(n, return_state=True), State)
+    future = later.submit(n)
+    assert_type(future, Future[bytes])
+    assert_type(await future, bytes)
+    return str(n)
+
+
 class Holder:
-    """Methods as tasks."""
+    """Methods as tasks and flows."""
 
     @task
     def method(self, a: int) -> str:
         """A method."""
+        return str(a)
+
+    @flow
+    def flow_method(self, a: int) -> str:
+        """A flow as a method."""
+        return str(a)
+
+    @task
+    @classmethod
+    def of_class(cls, a: int) -> str:
+        """A class method."""
+        return str(a)
+
+    @flow
+    @staticmethod
+    def static(a: int) -> str:
+        """A static method."""
         return str(a)
 
 
@@ -60,9 +102,30 @@ async def main() -> None:
     assert_type(kept(1), str)
     assert_type(whole.with_options(retries=3)(3), str)
     assert_type(Holder().method(1), str)
+    assert_type(Holder().method.submit(1), Future[str])
+    assert_type(Holder().method.map([1]).result(), list[str])
+    assert_type(Holder.method(Holder(), 1), str)
+    assert_type(Holder().flow_method(1), str)
+    assert_type(Holder.of_class(1), str)
+    assert_type(Holder().of_class.submit(1), Future[str])
+    assert_type(Holder.static(1), str)
+    assert_type(await awaited(1), str)
+    assert_type(await awaited(1, return_state=True), State)
+    assert_type(whole(1, return_state=True), State)
+    assert_type(bare.submit(1, return_state=True), State)
+    assert_type(bare.submit(1, wait_for=[]), Future[float])
+    assert_type(later.submit(1, wait_for=[]), Future[bytes])
+    assert_type(bare(1, wait_for=[bare.submit(1)]), float)
+    assert_type(with_options.map([1], return_state=True), list[State])
+    assert_type(made(1), dict[str, int])
+    assert_type(made.submit(1), Future[dict[str, int]])
+    assert_type(made.assets, list[Asset])
+    for number in numbers(3):
+        assert_type(number, int)
+    assert_type([future.result() for future in as_completed([bare.submit(1)])], list[Any])
     plain: Task[[int], list[int]] = with_options
     assert_type(plain(1), list[int])
-    bare("1")  # type: ignore[reportArgumentType]
+    bare("1")  # type: ignore[reportArgumentType, reportCallIssue]
     whole()  # type: ignore[reportCallIssue]
     with pluperfect.open("memory:") as log:
         assert_type(log.runs(), list[RecordedRun])

@@ -146,9 +146,10 @@ class Abroad:
 
     def __init__(self, job: _Job, place: int = 0) -> None:
         seen = job.lineage[place]
-        self.run, self.arguments = seen.run, seen.arguments
+        self.run: Run = seen.run
+        self.arguments: dict[str, Any] = seen.arguments
         self.definition: Any = _Named(seen.kind, seen.name, seen.version)
-        self.parent = Abroad(job, place + 1) if place + 1 < len(job.lineage) else None
+        self.parent: Abroad | None = Abroad(job, place + 1) if place + 1 < len(job.lineage) else None
         self.live_payload: Any = job.payload[0] if not place and job.payload else NO_PAYLOAD
         self.session: Any = _Rooted(seen.run.birth.root)
 

@@ -15,7 +15,7 @@ class Annotation(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
     def unwrap(self) -> T:
         """The value without this mark."""

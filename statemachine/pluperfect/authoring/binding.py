@@ -26,7 +26,7 @@ class Binder:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._fn = fn
         self._bind: Callable[..., dict[str, Any]] | None = None
-        self.signature = inspect.signature(fn)
+        self.signature: inspect.Signature = inspect.signature(fn)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """

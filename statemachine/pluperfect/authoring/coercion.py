@@ -140,7 +140,7 @@ class Instance(Rule):
     def __init__(self, cls: type) -> None:
         self.cls: Any = cls
         if type(cls).__instancecheck__ in (type.__instancecheck__, ABCMeta.__instancecheck__):
-            self.exact = frozenset({cls})
+            self.exact: frozenset[type] = frozenset({cls})
 
     @property
     def name(self) -> str:
@@ -198,7 +198,7 @@ class Constrained(Rule):
 
     def __init__(self, rule: Rule, constraint: Any, hook: Hook) -> None:
         self._rule, self._constraint, self._hook = rule, constraint, hook
-        self.drains = rule.drains
+        self.drains: bool = rule.drains
 
     def fits(self, value: Any) -> bool:
         if not self._rule.fits(value):
@@ -337,8 +337,8 @@ class Choice(Rule):
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
-        self.exact = frozenset[type]().union(*(rule.exact for rule in rules))
-        self.drains = any(rule.drains for rule in rules)
+        self.exact: frozenset[type] = frozenset[type]().union(*(rule.exact for rule in rules))
+        self.drains: bool = any(rule.drains for rule in rules)
 
     def fits(self, value: Any) -> bool:
         return any(rule.fits(value) for rule in self._rules)

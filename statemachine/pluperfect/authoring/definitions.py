@@ -156,24 +156,24 @@ class Authored:
     def __init__(self, fn: Callable[..., Any], given: Mapping[str, Any]) -> None:
         self.binds = "object"
         if isinstance(fn, classmethod | staticmethod):
-            self.binds = "class" if isinstance(fn, classmethod) else "nothing"
+            self.binds: str = "class" if isinstance(fn, classmethod) else "nothing"
             fn = cast("Callable[..., Any]", fn.__func__)  # type: ignore[reportUnknownMemberType]
         if not callable(fn):
             raise TypeError(f"@{self.kind} decorates a function, not {fn!r}.")
         if isinstance(fn, type):
             raise TypeError(f"@{self.kind} decorates a function, not the class {fn.__qualname__}.")
         self.fn = fn
-        self.given = self._checked(given)
-        self.binder = Binder(fn)
+        self.given: dict[str, Any] = self._checked(given)
+        self.binder: Binder = Binder(fn)
         reserved(fn, self.binder)
-        self.is_async = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
-        self.generates = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        self.is_async: bool = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+        self.generates: bool = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
         self.name: str = self.given.get("name") or self._default_name(fn)
         self.description: str | None = self.given.get("description") or inspect.getdoc(fn)
         self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
         self.version: str | None = self.given.get("version")
         module, qualname = getattr(fn, "__module__", ""), getattr(fn, "__qualname__", type(fn).__qualname__)
-        self.key = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
+        self.key: str = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
         # What each log makes of this; kept here and not there, so that it goes when either goes.
         self.known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -397,7 +397,8 @@ class Bound:
     __slots__ = ("__self__", "authored")
 
     def __init__(self, authored: Any, obj: Any) -> None:
-        self.authored, self.__self__ = authored, obj
+        self.authored: Any = authored
+        self.__self__: Any = obj
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.authored(self.__self__, *args, **kwargs)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
+from ..states import State
 from . import engine
 from .births import Request
 from .definitions import Authored
@@ -43,9 +44,19 @@ class Flow(Authored, Generic[P, R]):
         name = str(getattr(fn, "__name__", type(fn).__name__))
         return "unknown-lambda" if name == "<lambda>" else name.replace("_", "-")
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: Flow[..., Coroutine[Any, Any, Any]], *args: Any, return_state: Literal[True], **kwargs: Any
+    ) -> Coroutine[Any, Any, State]: ...
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Any, **kwargs: Any) -> R: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it; ``return_state=True`` gives the final state, ``wait_for=[...]`` is awaited first."""
-        return cast(R, engine.enter(self, args, kwargs))
+        return engine.enter(self, args, kwargs)
 
     def resume(self, run_id: bytes, parameters: dict[str, Any]) -> Any:
         """Go on with a root run of this flow, found in the log at hand, with the parameters recorded there."""
@@ -112,6 +123,8 @@ class Flow(Authored, Generic[P, R]):
         return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))
 
     @overload
+    def __get__(self: Flow[Concatenate[type[S], Q], R], obj: Any, owner: type[S]) -> Flow[Q, R]: ...
+    @overload
     def __get__(self, obj: None, owner: type) -> Flow[P, R]: ...
     @overload
     def __get__(self: Flow[Concatenate[S, Q], R], obj: S, owner: type | None = None) -> Flow[Q, R]: ...
@@ -120,6 +133,10 @@ class Flow(Authored, Generic[P, R]):
         return self.bound_to(obj, owner)
 
 
+@overload
+def flow(fn: classmethod[Any, P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(fn: staticmethod[P, R], /) -> Flow[P, R]: ...
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
@@ -153,7 +170,7 @@ def flow(
     idempotency_key: str | None = None,
     **plugin_options: Any,
 ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
-def flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def flow(fn: Any = None, /, **options: Any) -> Any:
     """
     Make a flow of a function, bare or with options.
 

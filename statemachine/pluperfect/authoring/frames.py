@@ -53,10 +53,13 @@ class Session:
     __slots__ = ("broken", "epoch", "log", "root", "sources", "tickets", "unpause")
 
     def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False) -> None:
-        self.log, self.root, self.epoch, self.unpause = log, root, epoch, unpause
+        self.log: OpenLog = log
+        self.root: bytes = root
+        self.epoch: int = epoch
+        self.unpause: bool = unpause
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
-        self.sources = Sources()
+        self.sources: Sources = Sources()
 
     def spec_of(self, run: bytes) -> Spec | None:
         """What a run was born with; None where it is not in this log."""
@@ -163,16 +166,17 @@ class Frame:
         wait_for: Any = (),
         waits: bool = False,
     ) -> None:
-        self.session, self.definition, self.run, self.parent = session, definition, run, parent
+        self.session: Session = session
+        self.definition: Definition = definition
+        self.run = run
+        self.parent: Frame | None = parent
         self.attending: Attending = session.log.attending(definition)
         self.args, self.kwargs, self.arguments = args, kwargs, arguments
-        self.fresh = fresh  # no child of this run can be in the log yet
-        self.wait_for, self.waits = (
-            wait_for,
-            waits,
-        )  # whether there is anything to wait for, here or among the arguments
-        self.level = run.birth.durability if run.spec is not None else "effect"
-        self.hold = HOLDS[self.level]
+        self.fresh: bool = fresh  # no child of this run can be in the log yet
+        self.wait_for: Any = wait_for
+        self.waits: bool = waits
+        self.level: str = run.birth.durability if run.spec is not None else "effect"
+        self.hold: float = HOLDS[self.level]
         self.held: tuple[Entry, ...] = ()
         self.ticket: Ticket | None = None
         self.cache_key: CacheKey | None = None
@@ -183,15 +187,15 @@ class Frame:
         self.runner: Runner | None = None
         self.remote: Any = None  # the runner that calls the body elsewhere
         self.name: str | None = None  # a name that could be made only when the arguments had been resolved
-        self.closed = False  # a generator whose consumer wants no more
+        self.closed: bool = False  # a generator whose consumer wants no more
         self.generator: Any = None  # refers weakly to what its consumer iterates over
         self.outcome: State | None = None
         self.assets: Any = None
         self.thread = 0
         self.untold: list[tuple[Run, Transition]] = []
         self.abandoned: set[int] = set()  # threads whose bodies were given up
-        self.lock = threading.Lock()
-        self.turn = threading.Lock()  # held while a proposal is judged and recorded
+        self.lock: threading.Lock = threading.Lock()
+        self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
         self.cut_off = False
         self._begin_counts()
         self.salt = 0
@@ -204,7 +208,8 @@ class Frame:
         self.failures: list[Future[Any]] = []
         self.resting: list[Frame] = []
         self.active: set[Frame] = set()  # direct calls under way
-        self.total = self.completed = 0
+        self.total: int = 0
+        self.completed: int = 0
         self.deadline: float | None = None
         self._stopped = False
 
@@ -309,7 +314,8 @@ class Frame:
 
     def hold_back(self, entry: Entry) -> None:
         """Take an entry into the run that travels with the next one: a birth, with its start."""
-        self.run, self.held = self._evolve(self.run, entry), (*self.held, entry)
+        self.run: Run = self._evolve(self.run, entry)
+        self.held = (*self.held, entry)
 
     def _evolve(self, run: Run, entry: Entry) -> Run:
         run = apply(run, entry)
@@ -429,8 +435,8 @@ class Frame:
         """
         self._begin_counts()
         self.assets = None
-        self.salt = self.run.generation
-        self.thread = threading.get_ident()
+        self.salt: int = self.run.generation
+        self.thread: int = threading.get_ident()
         if self.definition.kind == "flow" and self.limit:
             self.deadline = time.monotonic() + self.limit
         payload = self.run.payload
@@ -459,7 +465,7 @@ class Frame:
                 state = Failed(why, "cancelled")
                 state.carry(UpstreamFailed(state.message))
                 self._settled(Propose(state))
-            self.cut_off = True
+            self.cut_off: bool = True
 
     def checkpoint(self) -> None:
         """Called at each call into the engine: stop a body whose run has ended."""
@@ -548,10 +554,12 @@ class Frame:
         authored = self.definition.owner
         try:
             args, kwargs = resolved(self.args, self._result_of), resolved(self.kwargs, self._result_of)
+            self.args: tuple[Any, ...]
+            self.kwargs: dict[str, Any]
             self.args, self.kwargs = self.log.validated(authored, args, kwargs)
         except ParameterTypeError as error:
             return outcomes.failed(self, error, "validation")
-        self.arguments = authored.binder(self.args, self.kwargs)
+        self.arguments: Any = authored.binder(self.args, self.kwargs)
         name = name_run(self)
         if isinstance(name, Failed):
             return name

@@ -38,7 +38,7 @@ class Future(Generic[R]):
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], None] | None = begin
-        self.loop_thread = 0  # the thread of the event loop that makes the call, where it is made in one
+        self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
     # --- for the engine
 

@@ -150,7 +150,7 @@ class Compiler:
     def _annotated(self, annotation: Any) -> Rule | None:
         inner, metadata = annotation.__origin__, annotation.__metadata__
         if any(_is_of(extra, "annotated_types") for extra in metadata):
-            self.unheeded = True
+            self.unheeded: bool = True
         rule = self.rule(inner)
         bounds = [
             m for m in metadata if isinstance(m, msgspec.Meta) and any(getattr(m, b) is not None for b in _BOUNDS)

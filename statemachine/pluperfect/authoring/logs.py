@@ -55,7 +55,7 @@ class OpenLog(Histories):
         self.clock = clock
         self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
-        self.items = Sources()  # what generators have yielded, while their consumers have it
+        self.items: Sources = Sources()  # what generators have yielded, while their consumers have it
         self._tokens: list[Token[OpenLog | None]] = []
         self.closed = False
 
@@ -128,7 +128,7 @@ class OpenLog(Histories):
 
     def close(self) -> None:
         """Commit what is queued and let go of the store. A second call does nothing."""
-        self.closed = True
+        self.closed: bool = True
         self.log.close()
 
     def __enter__(self) -> Self:

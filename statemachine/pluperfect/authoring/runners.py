@@ -221,7 +221,7 @@ class ExecutorTaskRunner(ThreadPoolTaskRunner):
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self.executor = executor
-        self.remote = not isinstance(executor, ThreadPoolExecutor)
+        self.remote: bool = not isinstance(executor, ThreadPoolExecutor)
         self._open: set[Any] = set()
 
     def duplicate(self) -> Self:

@@ -23,7 +23,7 @@ class Signal(BaseException):
 
     def __init__(self, message: str | None = None, result: Any = NO_PAYLOAD) -> None:
         super().__init__(message or "")
-        self.message = message or ""
+        self.message: str = message or ""
         self.result = result
 
     def state(self, now: Callable[[], float]) -> State:

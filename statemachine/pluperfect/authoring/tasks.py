@@ -43,14 +43,30 @@ class Task(Authored, Generic[P, R]):
     def __init__(self, fn: Callable[P, R], **options: Any) -> None:
         super().__init__(fn, options)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(
+        self: Task[..., Coroutine[Any, Any, Any]], *args: Any, return_state: Literal[True], **kwargs: Any
+    ) -> Coroutine[Any, Any, State]: ...
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State: ...
+    @overload
+    def __call__(self, *args: Any, wait_for: Any, **kwargs: Any) -> R: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it; ``return_state=True`` gives the final state, ``wait_for=[...]`` is awaited first."""
-        return cast(R, engine.enter(self, args, kwargs))
+        return engine.enter(self, args, kwargs)
 
     @overload
     def submit(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
     @overload
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]: ...
+    @overload
+    def submit(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State: ...  # type: ignore[reportOverlappingOverload]
+    @overload
+    def submit(self: Task[..., Coroutine[Any, Any, T]], *args: Any, wait_for: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, *args: Any, wait_for: Any, **kwargs: Any) -> Future[R]: ...
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """
         Begin the call in the flow's runner and go on; with ``return_state=True``, wait for its state.
@@ -67,6 +83,8 @@ class Task(Authored, Generic[P, R]):
             return future.state
         return future
 
+    @overload
+    def map(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> list[State]: ...  # type: ignore[reportOverlappingOverload]
     @overload
     def map(self: Task[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> FutureList[T]: ...
     @overload
@@ -129,6 +147,8 @@ class Task(Authored, Generic[P, R]):
         return type(self)(cast("Callable[P, R]", self.fn), **self._with(options))
 
     @overload
+    def __get__(self: Task[Concatenate[type[S], Q], R], obj: Any, owner: type[S]) -> Task[Q, R]: ...
+    @overload
     def __get__(self, obj: None, owner: type) -> Task[P, R]: ...
     @overload
     def __get__(self: Task[Concatenate[S, Q], R], obj: S, owner: type | None = None) -> Task[Q, R]: ...
@@ -182,6 +202,10 @@ def _result_of(found: Future[Any] | State) -> Any:
 
 
 @overload
+def task(fn: classmethod[Any, P, R], /) -> Task[P, R]: ...
+@overload
+def task(fn: staticmethod[P, R], /) -> Task[P, R]: ...
+@overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
@@ -215,7 +239,7 @@ def task(
     durability: Level | None = None,
     **plugin_options: Any,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def task(fn: Any = None, /, **options: Any) -> Any:
     """
     Make a task of a function, bare or with options.
 
