@@ -7,7 +7,7 @@ recorded, retried, resumed and read is what `pluperfect` does anyhow; there is n
 
 from __future__ import annotations
 
-from . import triggers
+from . import core, engine, executors, tasks, triggers, utilities
 from .core import Edge, Flow, Parameter, Task
 from .tasks.control_flow import case
 from .tasks.resources import resource_manager
@@ -24,11 +24,16 @@ __all__ = [
     "case",
     "config",
     "context",
+    "core",
+    "engine",
+    "executors",
     "flatten",
     "mapped",
     "resource_manager",
     "tags",
     "task",
+    "tasks",
     "triggers",
     "unmapped",
+    "utilities",
 ]

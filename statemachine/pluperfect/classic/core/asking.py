@@ -57,8 +57,7 @@ class Body:
 
     @property
     def __code__(self) -> Any:
-        found: Any = getattr(self.task.run, "__code__", None)
-        return found if found is not None else getattr(getattr(self.task.run, "__func__", None), "__code__", None)
+        return getattr(inspect.unwrap(self.task.run), "__code__", None)
 
     def __call__(self, /, **inputs: Any) -> Any:
         """Call it, unless something was decided instead."""

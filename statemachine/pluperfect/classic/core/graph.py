@@ -62,7 +62,7 @@ class Graph:
         self.tasks.add(task)
         self._order.append(task)
         case = context.get("case")
-        if case is not None:
+        if case is not None and not isinstance(task, Parameter):  # a value from outside belongs to no block
             case.add_task(task, self)
         return task
 

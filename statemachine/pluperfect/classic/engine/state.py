@@ -76,6 +76,10 @@ class State:
         self.modern: modern.State | None = None
         self._failure: BaseException | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Elsewhere there is no log to decode from: what it carries goes with it.
+        return {**self.__dict__, "_result": self.result, "modern": None}
+
     @property
     def result(self) -> Any:
         """The value; of a failure, its exception."""
@@ -108,11 +112,6 @@ class State:
         if self._failure is not None:
             return self._failure
         return self.result if isinstance(self.result, BaseException) and self.is_failed() else None
-
-    @property
-    def children(self) -> list[type[State]]:
-        """The classes below this one."""
-        return type(self).__subclasses__()
 
     def is_pending(self) -> bool:
         """Whether the run has not begun, or waits."""

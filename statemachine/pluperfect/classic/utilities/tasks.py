@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from ..core.task import FunctionTask, Task, current_flow
@@ -15,7 +16,7 @@ from .edges import EdgeAnnotation, annotated, mapped
 if TYPE_CHECKING:
     from ..core.flow import Flow
 
-__all__ = ["apply_map", "as_task", "pause_task", "tags", "task"]
+__all__ = ["apply_map", "as_task", "defaults_from_attrs", "pause_task", "tags", "task"]
 
 
 def task(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -37,6 +38,30 @@ def tags(*names: str) -> Generator[None]:
             raise TypeError(f"A tag is a string, not {name!r}.")
     with context(tags={*(context.get("tags") or ()), *names}):
         yield
+
+
+def defaults_from_attrs(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """
+    For the ``run`` of a subclass of `Task`: the arguments of these names, where they are not given, are its attributes.
+
+    Args:
+        names: Of arguments of ``run`` that are attributes of the task too.
+    """
+
+    def decorate(run: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(run)
+        unknown = [name for name in names if name not in signature.parameters]
+        if unknown:
+            raise TypeError(f"defaults_from_attrs names {unknown[0]!r}, which is no argument of {run.__name__}().")
+
+        @wraps(run)
+        def with_defaults(self: Any, *args: Any, **kwargs: Any) -> Any:
+            given = signature.bind_partial(self, *args, **kwargs).arguments
+            return run(self, *args, **kwargs, **{name: getattr(self, name) for name in names if name not in given})
+
+        return with_defaults
+
+    return decorate
 
 
 def pause_task(message: str | None = None) -> None:
