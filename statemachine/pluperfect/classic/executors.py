@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 __all__ = ["DaskExecutor", "Executor", "LocalDaskExecutor", "LocalExecutor"]
+
+_SCHEDULERS: Final = ("threads", "processes", "synchronous")
 
 
 class Executor:
@@ -13,6 +16,11 @@ class Executor:
     def runner(self) -> Any:
         """The task runner that calls are submitted to; None: they are made one after another."""
         return None
+
+    @property
+    def parallel(self) -> bool:
+        """Whether tasks are called side by side."""
+        return False
 
     @property
     def elsewhere(self) -> bool:
@@ -29,7 +37,7 @@ class LocalExecutor(Executor):
 
 class LocalDaskExecutor(Executor):
     """
-    Tasks whose turn has come, side by side on this machine.
+    Tasks whose turn has come, side by side on this machine. It needs no Dask: the name is Prefect 1's.
 
     Args:
         scheduler: ``threads`` or ``processes``; ``synchronous`` is as `LocalExecutor`.
@@ -38,7 +46,7 @@ class LocalDaskExecutor(Executor):
     """
 
     def __init__(self, scheduler: str = "threads", num_workers: int | None = None, **kwargs: Any) -> None:
-        if scheduler not in {"threads", "processes", "synchronous"}:
+        if scheduler not in _SCHEDULERS:
             raise ValueError(f"scheduler is 'threads', 'processes' or 'synchronous', not {scheduler!r}.")
         if kwargs:
             raise TypeError(f"LocalDaskExecutor has no {', '.join(kwargs)}: it takes scheduler and num_workers.")
@@ -55,6 +63,11 @@ class LocalDaskExecutor(Executor):
         return kind(self.num_workers)
 
     @property
+    def parallel(self) -> bool:
+        """Whether tasks are called side by side."""
+        return self.scheduler != "synchronous"
+
+    @property
     def elsewhere(self) -> bool:
         """Whether tasks are called in other processes."""
         return self.scheduler == "processes"
@@ -62,29 +75,53 @@ class LocalDaskExecutor(Executor):
 
 class DaskExecutor(Executor):
     """
-    Tasks whose turn has come, side by side through the task runner called ``dask``.
+    Tasks whose turn has come, side by side on the workers of a Dask cluster. Needs the extra ``dask``.
 
     Args:
-        address: Of a cluster; None: one on this machine.
-        kwargs: Handed to the runner.
+        address: Of a cluster's scheduler; None: a cluster is made for each run.
+        cluster_class: What makes the cluster, or its dotted name.
+        cluster_kwargs: What it is made with.
+        adapt_kwargs: Let the cluster adapt its size to the work.
+        client_kwargs: What the client is made with.
+        debug: Taken, and without effect.
+        performance_report_path: Write Dask's report of the run to this file.
     """
 
-    def __init__(self, address: str | None = None, **kwargs: Any) -> None:
-        self.address: str | None = address
-        self.given: dict[str, Any] = kwargs
+    def __init__(
+        self,
+        address: str | None = None,
+        cluster_class: str | Callable[..., Any] | None = None,
+        cluster_kwargs: Mapping[str, Any] | None = None,
+        adapt_kwargs: Mapping[str, Any] | None = None,
+        client_kwargs: Mapping[str, Any] | None = None,
+        debug: bool | None = None,
+        performance_report_path: str | None = None,
+    ) -> None:
+        if address is not None and (cluster_class or cluster_kwargs or adapt_kwargs):
+            raise ValueError(
+                "DaskExecutor was given the address of a cluster that is there already: leave out cluster_class,"
+                " cluster_kwargs and adapt_kwargs."
+            )
+        self.options: dict[str, Any] = {
+            "address": address,
+            "cluster_class": cluster_class,
+            "cluster_kwargs": cluster_kwargs,
+            "adapt_kwargs": adapt_kwargs,
+            "client_kwargs": client_kwargs,
+            "performance_report_path": performance_report_path,
+        }
 
     def runner(self) -> Any:
-        """The runner by name, or one for this cluster."""
-        if self.address is None and not self.given:
-            return "dask"
-        from ..authoring import runners
+        """A runner of the kind that a plugin makes under the name ``dask``."""
+        from ..authoring.logs import nearest_log
 
-        kind: Any = getattr(runners, "DaskTaskRunner", None)
-        if kind is None:
-            raise RuntimeError(
-                "There is no Dask task runner here. Use LocalDaskExecutor, or DaskExecutor() without arguments."
-            )
-        return kind(address=self.address, **self.given)
+        kind: Any = type(nearest_log().hooks.make_runner("dask"))
+        return kind(**{name: value for name, value in self.options.items() if value is not None})
+
+    @property
+    def parallel(self) -> bool:
+        """Whether tasks are called side by side."""
+        return True
 
     @property
     def elsewhere(self) -> bool:

@@ -181,6 +181,9 @@ def _submitted(rows: list[Calling], requests: list[Request]) -> list[State]:
         finally:
             calling.reset(token)
 
+    for future in futures:
+        future.run()  # the parent has a place in the pool: it makes what nobody has begun, instead of waiting in it
+
     def ended(future: Any) -> modern.State:
         future.result(raise_on_failure=False)
         return future.state

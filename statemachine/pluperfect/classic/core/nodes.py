@@ -69,6 +69,5 @@ class Node:
     @cached_property
     def parent_of_map(self) -> ModernTask[..., Any]:
         """The task that is the parent of a map."""
-        parallel = self.executor.runner() is not None
-        body = MapBody(self, parallel=parallel, elsewhere=self.executor.elsewhere)
+        body = MapBody(self, parallel=self.executor.parallel, elsewhere=self.executor.elsewhere)
         return ModernTask(body, name=self.name, **self.asked)

@@ -142,7 +142,7 @@ class Walk:
         self.states: dict[Task, State] = {}
         self.end: State | None = None
         self.root: bytes | None = None
-        self.parallel: bool = executor.runner() is not None
+        self.parallel: bool = executor.parallel
         module, name = flow.place
         self.__module__: str = module
         self.__qualname__: str = name
