@@ -488,3 +488,57 @@ def test_flows_run_inside_of_tasks(log):
         found = runs(4)
     assert outer.run().result[found].result == 5
     assert log.runs(name="inner")[0].parent.folded.birth.name == "runs"
+
+
+def test_what_breaks_a_run_from_outside_of_its_tasks_is_its_error_beside_the_states_of_its_tasks(log):
+    def terminal(flow, state, references):
+        raise LookupError("in the terminal handler")
+
+    with Flow("broken", terminal_state_handler=terminal) as flow:
+        found = one()
+    state = flow.run()
+    assert (state.is_failed(), state.result[found].result) == (True, 1)
+    assert isinstance(state.error, LookupError)
+
+
+def test_a_terminal_handler_that_gives_no_finished_state_is_an_error(log):
+    with Flow("broken", terminal_state_handler=lambda *_: "fine") as flow:
+        one()
+    state = flow.run()
+    assert "finished state or None, not 'fine'" in str(state.error)
+
+
+def test_a_plain_task_only_stands_between_others(log):
+    with Flow("plain") as flow:
+        between = Task(name="between")(upstream_tasks=[one()])
+        last = add(1, 2, upstream_tasks=[between])
+    state = flow.run()
+    assert (state.result[between].result, state.result[last].result) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (lambda: one(task_args={"max_retries": 2}), ValueError, "needs retry_delay"),
+        (lambda: one(task_args={"colour": "red"}), AttributeError, "no attribute 'colour'"),
+        (lambda: add(), TypeError, "add: missing a required argument: 'x'"),
+        (lambda: add(1, z=2), TypeError, "unexpected keyword argument 'z'"),
+        (lambda: one().set_upstream(add(1), key="not a name"), ValueError, "name of an argument"),
+        (lambda: add(1).set_upstream(one(), key="x"), ValueError, "has a value for 'x' already"),
+        (lambda: prefect.context.flow.add_task(5), TypeError, "made of tasks"),
+        (lambda: one().set_dependencies(downstream_tasks=[5]), TypeError, "is a task, not 5"),
+        (lambda: one().__len__(), TypeError, "Give `nout=`"),
+        (lambda: prefect.tags(5).__enter__(), TypeError, "A tag is a string"),
+        (lambda: prefect.context.flow.replace(one, one), ValueError, "is not in flow"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_where_it_is_said(wrong, error, says):
+    with pytest.raises(error, match=says), Flow("wrong"):
+        wrong()
+
+
+def test_states_to_begin_with_are_those_of_tasks_of_the_flow(log):
+    with Flow("strange") as flow:
+        one()
+    with pytest.raises(ValueError, match="which is not in flow 'strange'"):
+        flow.run(task_states={one: Success(result=1)})

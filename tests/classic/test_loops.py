@@ -14,10 +14,11 @@ import pytest
 
 import pluperfect
 import pluperfect.classic as prefect
+from pluperfect import Verdict, hookimpl
 from pluperfect.classic import Flow, Parameter, task
 from pluperfect.classic.engine import signals
 from pluperfect.classic.engine.signals import LOOP
-from pluperfect.classic.engine.state import Looped, Retrying, Success
+from pluperfect.classic.engine.state import Failed, Looped, Retrying, Success
 from pluperfect.testing import kinds
 
 SOON = timedelta(seconds=1)
@@ -449,11 +450,9 @@ def test_a_final_starting_state_stands_for_the_run(log):
 def test_the_timeout_is_one_of_each_iteration(log):
     import time
 
-    @task(timeout=0.2)
+    @task(timeout=0.5)
     def slow():
-        if prefect.context.task_loop_count == 4:
-            time.sleep(5)
-        time.sleep(0.08)
+        time.sleep(30 if prefect.context.task_loop_count == 4 else 0.2)
         raise LOOP()
 
     flow, found = flow_of(slow)
@@ -476,3 +475,75 @@ def test_loops_in_threads_and_in_order_record_the_same(log):
     for executor in (None, LocalDaskExecutor(num_workers=2)):
         assert flow.run(executor=executor).result[found].result == 3
         assert kinds(log.runs(name="counts")[0]) == ["Pending", *["Running", "Looped"] * 2, "Running", "Completed"]
+
+
+def test_loop_raised_by_a_function_that_a_task_calls_loops_the_task(log):
+    def again(count):
+        if count < 3:
+            raise LOOP(result=count)
+
+    @task
+    def calls():
+        again(prefect.context.task_loop_count)
+        return prefect.context.task_loop_result
+
+    flow, found = flow_of(calls)
+    assert flow.run().result[found].result == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "ended", "attempts"),
+    [
+        (lambda: signals.SUCCESS(result="enough"), "Success", 1),
+        (lambda: signals.SKIP("enough", result=None), "Skipped", 1),
+        (lambda: signals.FAIL("broken"), "Failed", 3),
+        (lambda: signals.TRIGGERFAIL("broken"), "TriggerFailed", 1),
+        (lambda: signals.ENDRUN(Success("fine")), "Success", 1),
+        (lambda: signals.ENDRUN(Failed("enough")), "Failed", 1),
+    ],
+)
+def test_other_signals_end_an_iteration_as_any_attempt(log, raised, ended, attempts):
+    calls = []
+
+    @task(max_retries=2, retry_delay=SOON)
+    def loops():
+        calls.append(prefect.context.task_loop_count)
+        if prefect.context.task_loop_count == 2:
+            raise raised()
+        raise LOOP(result=1)
+
+    flow, found = flow_of(loops)
+    assert type(flow.run().result[found]).__name__ == ended
+    assert calls == [1] + [2] * attempts
+    assert log.runs(name="loops")[0].folded.loop_count == 2
+
+
+def test_a_rule_can_refuse_an_iteration(clock):
+    class NoMoreThanThree:
+        @hookimpl
+        def review(self, run, proposal):
+            if proposal.to.kind == "Looped" and proposal.to.count > 3:
+                return Verdict(refuse="three are enough")
+            return None
+
+    calls = []
+
+    @task
+    def endless():
+        calls.append(prefect.context.task_loop_count)
+        raise LOOP()
+
+    with pluperfect.open("memory:", clock=clock, plugins=[NoMoreThanThree()], entry_points=False):
+        flow, found = flow_of(endless)
+        state = flow.run()
+    assert (state.is_failed(), calls) == (True, [1, 2, 3, 4])
+    assert "three are enough" in str(state.result[found].result)
+
+
+def test_the_number_of_an_iteration_is_a_whole_number_from_one():
+    for wrong in (0, -1, 1.5, "two", True):
+        with pytest.raises(ValueError, match="whole number from 1"):
+            Looped(loop_count=wrong)
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match="whole number from 1"):
+            LOOP(loop_count=wrong)

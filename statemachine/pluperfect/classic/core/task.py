@@ -202,7 +202,11 @@ class Task(Operable):
     ) -> Self:
         """Add this very task to the flow, bound to these arguments."""
         here = current_flow(flow)
-        bound = inspect.signature(self.run).bind(*args, **kwargs)
+        signature = inspect.signature(self.run)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}; it is called as {self.name}{signature}.") from None
         arguments = dict(bound.arguments)
         for name, parameter in bound.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
