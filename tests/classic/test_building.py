@@ -159,8 +159,10 @@ def test_parameter_names_are_of_their_own_and_required_can_be_said():
 def test_parameter_names_need_not_be_identifiers(log):
     with Flow("odd") as flow:
         found = add(Parameter("my number"), 1)
-    state = flow.run({"my number": 4})
-    assert state.result[found].result == 5
+    for _ in range(2):
+        state = flow.run({"my number": 4}, idempotency_key="odd")
+        assert [one.result for one in state.result.values()] == [4, 5]
+        assert state.result[found].result == 5
 
 
 # --- how a run ends
@@ -364,6 +366,18 @@ def test_functions_whose_arguments_cannot_be_edges_are_refused():
         task(lambda *things: 1)
     with pytest.raises(ValueError, match="'mapped' has another meaning"):
         task(lambda mapped: 1)
+
+
+def test_functions_that_do_not_give_a_value_when_they_are_called_are_refused():
+    async def later():
+        return 1
+
+    def items():
+        yield 1
+
+    for wrong in (later, items):
+        with pytest.raises(TypeError, match="neither async nor a generator"):
+            task(wrong)
 
 
 def test_retries_are_of_the_run_itself_and_downstream_waits(log, clock):

@@ -150,3 +150,16 @@ def test_a_failure_does_not_hold_up_what_does_not_depend_on_it(log, executor):
 def test_executors_that_cannot_be_are_refused_where_they_are_given(build, error, says):
     with pytest.raises(error, match=says):
         build()
+
+
+def test_a_handler_that_ends_a_task_before_it_begins_is_told_where_it_cannot(log):
+    def known(_, old, new):
+        return Success(result="known") if new.is_running() else None
+
+    with Flow("known") as flow:
+        found = programs.add(1, 2)
+        found.state_handlers = [known]
+    assert flow.run(executor=LocalDaskExecutor()).result[found].result == "known"
+    state = flow.run(executor=LocalDaskExecutor(scheduler="processes")).result[found]
+    assert state.is_failed()
+    assert "other processes" in state.message

@@ -140,6 +140,11 @@ class Task(Operable):
         _note_unused(self)
 
     def _check_run(self) -> None:
+        if inspect.iscoroutinefunction(self.run) or inspect.isgeneratorfunction(self.run):
+            raise TypeError(
+                f"{self.name}: a classic task is a plain function, neither async nor a generator."
+                " Those are tasks of pluperfect itself: `from pluperfect import flow, task`."
+            )
         for parameter in inspect.signature(self.run).parameters.values():
             if parameter.kind is parameter.VAR_POSITIONAL:
                 raise ValueError(
