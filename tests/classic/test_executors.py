@@ -152,14 +152,37 @@ def test_executors_that_cannot_be_are_refused_where_they_are_given(build, error,
         build()
 
 
-def test_a_handler_that_ends_a_task_before_it_begins_is_told_where_it_cannot(log):
+def test_handlers_can_end_a_task_before_it_begins_and_triggers_skip_it(log, executor):
     def known(_, old, new):
         return Success(result="known") if new.is_running() else None
 
-    with Flow("known") as flow:
-        found = programs.add(1, 2)
-        found.state_handlers = [known]
-    assert flow.run(executor=LocalDaskExecutor()).result[found].result == "known"
-    state = flow.run(executor=LocalDaskExecutor(scheduler="processes")).result[found]
-    assert state.is_failed()
-    assert "other processes" in state.message
+    def skips(_):
+        raise programs.signals.SKIP("not now", result=None)
+
+    with Flow("ended", executor=executor) as flow:
+        ended = programs.add(1, 2, task_args={"state_handlers": [known]})
+        skipped = programs.add(1, 2, task_args={"trigger": skips})
+        after = programs.add(skipped, 1)
+    state = flow.run()
+    assert (state.result[ended].result, state.result[skipped].is_skipped()) == ("known", True)
+    assert (state.result[skipped].message, state.result[after].is_skipped()) == ("not now", True)
+
+
+@pytest.mark.parametrize("executor", [LocalExecutor(), LocalDaskExecutor(scheduler="processes", num_workers=1)])
+def test_handlers_are_shown_the_same_changes_wherever_the_body_is_called(log, changes, executor):
+    with Flow("shown", executor=executor) as flow:
+        looped = programs.counts_to(3, task_args={"state_handlers": [changes]})
+        programs.add(programs.raises("skip", upstream_tasks=[looped]), 1, task_args={"state_handlers": [changes]})
+    flow.run()
+    assert changes.text == [
+        "Pending -> Running",
+        "Running -> Looped",
+        "Pending -> Running",
+        "Running -> Failed",
+        "Failed -> Retrying",
+        "Retrying -> Running",
+        "Running -> Looped",
+        "Pending -> Running",
+        "Running -> Success",
+        "Pending -> Skipped",
+    ]

@@ -22,11 +22,6 @@ class Executor:
         """Whether tasks are called side by side."""
         return False
 
-    @property
-    def elsewhere(self) -> bool:
-        """Whether tasks are called in other processes."""
-        return False
-
     def __repr__(self) -> str:
         return f"<Executor: {type(self).__name__}>"
 
@@ -66,11 +61,6 @@ class LocalDaskExecutor(Executor):
     def parallel(self) -> bool:
         """Whether tasks are called side by side."""
         return self.scheduler != "synchronous"
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether tasks are called in other processes."""
-        return self.scheduler == "processes"
 
 
 class DaskExecutor(Executor):
@@ -121,9 +111,4 @@ class DaskExecutor(Executor):
     @property
     def parallel(self) -> bool:
         """Whether tasks are called side by side."""
-        return True
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether tasks are called in other processes."""
         return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import states as modern
 from ...authoring.context import current_frame
+from ...authoring.signals import Signal
 from ...consoles import run_logger
 from ...transitions import Run
 from ..engine.signals import ENDRUN
@@ -66,29 +67,35 @@ class Body:
         if call is None:
             return called(self.task.run, inputs, own_context(here, {}))
         call.begun_elsewhere(here.run)
-        if call.instead is not None:
-            instead, call.instead, call.quiet = call.instead, None, True
+        instead = call.taken()
+        if instead is not None:
             raise instead
         return called(self.task.run, inputs, own_context(here, call.known))
 
     def __reduce__(self) -> Any:
         here: Any = current_frame.get()
         call = calling.get()
+        instead = None
+        if call is not None:
+            call.begun_elsewhere(here.run)
+            instead = call.taken()
         known = own_context(here, {} if call is None else call.known)
         for name in ("flow", "caches", "logger", "case", "_unused"):
             known.pop(name, None)
-        return _Sent, (self.task.run, known)
+        return _Sent, (self.task.run, known, instead)
 
 
 class _Sent:
-    """A body in a worker: the user's ``run``, and the context that it was sent with."""
+    """A body in a worker: the user's ``run``, the context that it was sent with, what was decided instead."""
 
-    def __init__(self, run: Callable[..., Any], known: dict[str, Any]) -> None:
-        self.run, self.known = run, known
+    def __init__(self, run: Callable[..., Any], known: dict[str, Any], instead: Signal | None) -> None:
+        self.run, self.known, self.instead = run, known, instead
         self.__name__ = getattr(run, "__name__", "run")
         self.__signature__ = keywords(inspect.signature(run))
 
     def __call__(self, /, **inputs: Any) -> Any:
+        if self.instead is not None:
+            raise self.instead
         here: Any = current_frame.get()
         return called(self.run, inputs, {**self.known, "logger": run_logger(here.run)})
 

@@ -41,7 +41,6 @@ class Calling:
         start: The iteration that it begins after, where its loop does not begin at its beginning.
         skip: Why it is skipped.
         quiet: Whether the next change is one that handlers have seen, or need not see.
-        remote: Whether the body is called in another process.
     """
 
     def __init__(self, task: Task, upstream: dict[Edge, State], inputs: dict[str, Any], known: dict[str, Any]) -> None:
@@ -56,7 +55,6 @@ class Calling:
         self.start: LOOP | None = None
         self.skip: SKIP | None = None
         self.quiet: bool = False
-        self.remote: bool = False
         self._answer: Any = None
 
     def decide(self) -> Any:
@@ -94,6 +92,12 @@ class Calling:
             return failed(signal, wanted.message, "trigger", "TriggerFailed")
         self.instead = signal
         return True
+
+    def taken(self) -> Signal | None:
+        """What the body raises instead of calling the user's code, this once: handlers have seen its state."""
+        instead, self.instead = self.instead, None
+        self.quiet = self.quiet or instead is not None
+        return instead
 
     def begun_elsewhere(self, run: Run) -> None:
         """The run began in a process that died: what was decided there, and can be known again, is decided again."""

@@ -81,8 +81,8 @@ class Handlers(Inert):
         return self._end_at_once(signal, call)
 
     def _end_at_once(self, signal: Signal, call: Calling | None) -> Any:
-        if call is None or call.remote:
-            why = "a state handler ends it before it begins, which is not possible where bodies are called in other processes"
+        if call is None:
+            why = "a state handler ends a flow run before it begins, which only a failure can"
             return failed(TypeError(why), why, "error", "Failed")
         call.instead = signal
         return GO
@@ -164,6 +164,9 @@ class _Given(Signal):
     def __init__(self, given: State) -> None:
         super().__init__(given.message)
         self.given = given
+
+    def __reduce__(self) -> Any:
+        return _Given, (self.given,)
 
     def state(self, now: Callable[[], float]) -> modern.State:
         """The kind of that state."""

@@ -114,11 +114,10 @@ def _row(call: Calling, constants: Constants, columns: Mapping[Edge | str, list[
 class MapBody:
     """What the engine calls for the parent of a map: it calls the children."""
 
-    def __init__(self, node: Node, *, parallel: bool, elsewhere: bool) -> None:
+    def __init__(self, node: Node, *, parallel: bool) -> None:
         body = node.body
         self.node: Node = node
         self.parallel: bool = parallel
-        self.elsewhere: bool = elsewhere
         self.__name__: str = body.__name__
         self.__module__: str = body.__module__
         self.__doc__: str = body.__doc__
@@ -156,12 +155,7 @@ class MapBody:
             for one in found
             if one is not None and one.of_run is not None and not (one.is_crashed() or one.is_cancelled())
         ]
-        row.remote = self.elsewhere
-        if row.remote:
-            row.decide()
-        return Request(
-            self.node.task_of_engine, (), row.inputs, waits, at, map_index=place, here=row.instead is not None
-        )
+        return Request(self.node.task_of_engine, (), row.inputs, waits, at, map_index=place)
 
 
 def _exception(state: State) -> Any:

@@ -69,5 +69,5 @@ class Node:
     @cached_property
     def parent_of_map(self) -> ModernTask[..., Any]:
         """The task that is the parent of a map."""
-        body = MapBody(self, parallel=self.executor.parallel, elsewhere=self.executor.elsewhere)
+        body = MapBody(self, parallel=self.executor.parallel)
         return ModernTask(body, name=self.name, **self.asked)

@@ -162,7 +162,6 @@ class Walk:
                 call = self._prepared(task)
                 if call is None:
                     continue
-                call.remote = self.executor.elsewhere
                 token = calling.set(call)
                 try:
                     future = engine.submit(self._request(call))
@@ -187,9 +186,7 @@ class Walk:
         upstream = [state.modern for state in call.upstream.values()]
         waits = [allow_failure(one) for one in upstream if _can_wait(one)]
         target = node.task_of_engine if call.rows is None else node.parent_of_map
-        if call.remote:
-            call.decide()
-        return Request(target, (), call.inputs, waits, here=call.rows is not None or call.instead is not None)
+        return Request(target, (), call.inputs, waits, here=call.rows is not None)
 
     # --- one task
 
