@@ -36,10 +36,8 @@ def options(kind: str) -> Sequence[Option]:
         Option("state_handlers", None, "asked about each state; may answer with another one", handlers, wakes=True)
     ]
     if kind == "task":
-        trigger, keeper = (
-            _callable("trigger", "(task, run, state)"),
-            _callable("classic_cache", "(run, inputs, parameters)"),
-        )
+        trigger = _callable("trigger", "(task, run, state)")
+        keeper = _callable("classic_cache", "(run, inputs, parameters)")
         declared += [
             Option("trigger", None, "asked whether a task may begin, after what came before it", trigger, wakes=True),
             Option("classic_cache", None, "gives the CacheKey of a call", keeper, wakes=True),
@@ -94,4 +92,5 @@ def _stop(answer: Any) -> State | None:
         return None
     if isinstance(answer, State):
         return answer
-    return Failed("the trigger says no" if not isinstance(answer, dict) else "the trigger raised", "trigger")
+    why = f"the trigger raised {answer['raised']}" if isinstance(answer, dict) else "the trigger says no"
+    return Failed(why, "trigger")
