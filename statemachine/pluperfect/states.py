@@ -16,7 +16,7 @@ Failed      yes     the error, and for which ``cause``
 TimedOut    yes     the deadline passed and no attempt is left
 ==========  ======  =================================================================================
 
-Which may follow which stands in ``transitions.py``, nowhere else.
+Which may follow which stands in ``transitions.py``, nowhere else. The eight are one tagged union, and so one module.
 """
 
 from __future__ import annotations

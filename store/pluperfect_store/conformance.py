@@ -13,7 +13,7 @@ What every log promises, as tests. The author of a store subclasses `LogConforma
             return lambda log: MyLog(log.path)
 
 Each test begins with the number of its promise in ``specs/store.md``. ``reopen`` is given a log that was
-closed, and returns it opened again.
+closed, and returns it opened again. One module, although a long one: a suite is subclassed by one name.
 """
 
 from __future__ import annotations

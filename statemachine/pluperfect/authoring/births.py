@@ -16,11 +16,12 @@ from .announce import announce_birth
 from .arguments import each_run, holds_runs
 from .clock import new_run_id
 from .context import current_frame, current_tags
-from .frames import Frame, Session
+from .frames import Frame
 from .futures import Future
 from .inputs import inputs_of
 from .names import child_id, keyed_id, slug
 from .naming import name_run
+from .sessions import Session
 
 if TYPE_CHECKING:
     from .definitions import Authored
@@ -100,7 +101,7 @@ def born(request: Request) -> Frame:
         index = number = 0
         known = request.root_id is not None or key is not None
     else:
-        index, number = request.place or parent.place(authored.key, authored.name)
+        index, number = request.place or parent.children.place(authored.key, authored.name)
         run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
         known = not parent.fresh
 
@@ -210,7 +211,7 @@ def _be_born(frame: Frame) -> None:
         frame.record(ruling)
         if ruling.until is None:
             if frame.parent is not None:
-                frame.parent.count(frame)
+                frame.parent.children.count(frame)
             else:
                 frame.session.finish()
             raise refusal(frame)

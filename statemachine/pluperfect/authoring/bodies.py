@@ -200,9 +200,9 @@ def _enter(stack: ExitStack, frame: Frame) -> None:
 def _leave(frame: Frame, *, ended: bool) -> None:
     """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
     if ended:
-        for child in list(frame.active):
+        for child in list(frame.children.active):
             child.cut("the run that called it ended before it")
-        frame.end_resting()
+        frame.children.end_resting()
     runner, frame.runner = frame.runner, None
     if runner is not None:
         runner.close()
@@ -210,7 +210,7 @@ def _leave(frame: Frame, *, ended: bool) -> None:
 
 def _close_generators(frame: Frame) -> None:
     """Close what the body has begun to iterate over and left: its run ends before this one does."""
-    for generator in frame.suspended():
+    for generator in frame.children.suspended():
         if isinstance(generator, GeneratorType):
             _close(cast("GeneratorType[Any, Any, Any]", generator))
 
@@ -226,10 +226,10 @@ async def _close_all_generators(frame: Frame) -> None:
     import asyncio
 
     for _ in range(10):  # one that is out of reach is being closed by a task of the loop, if that is let run
-        if not any(child.generator is not None and child.generator() is None for child in list(frame.active)):
+        if not any(child.generator is not None and child.generator() is None for child in list(frame.children.active)):
             break
         await asyncio.sleep(0)
-    for generator in frame.suspended():
+    for generator in frame.children.suspended():
         if isinstance(generator, GeneratorType):
             _close(cast("GeneratorType[Any, Any, Any]", generator))
             continue
@@ -240,8 +240,7 @@ async def _close_all_generators(frame: Frame) -> None:
 
 
 def _left_open(frame: Frame) -> list[Future[Any]]:
-    with frame.lock:
-        return list(frame.open)
+    return frame.children.waiting()
 
 
 # --- around a generator -----------------------------------------------------------------------------------

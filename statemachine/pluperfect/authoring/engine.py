@@ -20,6 +20,7 @@ from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
 from ..states import Retrying
 from ..transitions import Run, Transition
+from . import upstream
 from .announce import announce_call, announce_submission
 from .births import Request, born, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
@@ -88,9 +89,9 @@ def perform(effect: Any, frame: Frame) -> Any:
     if isinstance(effect, Durable):
         return None if frame.ticket is None else frame.ticket.wait()
     if isinstance(effect, Resolve):
-        for future in frame.waits_for():
+        for future in upstream.waits_for(frame):
             future.wait()
-        return frame.resolve()
+        return upstream.resolve(frame)
     if isinstance(effect, Ask):
         return _ask(frame, effect)
     frame.send()
@@ -109,9 +110,9 @@ async def perform_async(effect: Any, frame: Frame) -> Any:
     if isinstance(effect, Durable):
         return None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
     if isinstance(effect, Resolve):
-        for future in frame.waits_for():
+        for future in upstream.waits_for(frame):
             await await_end(future)
-        return frame.resolve()
+        return upstream.resolve(frame)
     if isinstance(effect, Ask):
         return await _ask_async(frame, effect)
     frame.send()
@@ -188,14 +189,14 @@ class under_way:  # noqa: N801 - reads as what it says
 
     def __enter__(self) -> None:
         if self._frame.parent is not None:
-            self._frame.parent.active.add(self._frame)
+            self._frame.parent.children.active.add(self._frame)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         parent = self._frame.parent
         if parent is not None:
-            parent.active.discard(self._frame)
+            parent.children.active.discard(self._frame)
             if kind is not None:
-                parent.count(self._frame)  # interrupted on its way: it ends with its caller
+                parent.children.count(self._frame)  # interrupted on its way: it ends with its caller
 
 
 def begin(frame: Frame) -> Course:
@@ -210,7 +211,7 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     if parent is None:
         frame.session.finish()
     else:
-        parent.count(frame)
+        parent.children.count(frame)
     state = run.state
     assert state is not None
     if not state.final:
@@ -402,13 +403,13 @@ def submit(request: Request) -> Future[Any]:
         raise needs_flow(authored, "submit")
     frame = born(request)
     announce_submission(frame)
-    for found in frame.waits_for():
+    for found in upstream.waits_for(frame):
         if found.frame is frame:
             raise ValueError(f"{authored.name} would wait for itself.")
     frame.send()
     context = copy_context()
     future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future))
-    parent.took(future)
+    parent.children.took(future)
     if frame.run.final:
         _carry_out(future)
         return future
@@ -474,7 +475,7 @@ def _settle(future: Future[Any]) -> None:
     state = frame.run.state
     assert state is not None
     assert frame.parent is not None
-    frame.parent.count(frame)
+    frame.parent.children.count(frame)
     frame.log.show(state, frame.run)
     if state.live is not None and state.is_completed():
         frame.session.sources.remember(state.live, frame.run.id)

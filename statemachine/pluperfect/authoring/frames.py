@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec.structs import replace
 
 from ..course import Propose
-from ..errors import ParameterTypeError, PluginError, Refused, UpstreamFailed
+from ..errors import PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, settle
-from ..states import Cached, Completed, Failed, Pending, Retrying, Running, Spec, State, TimedOut, usable
-from ..transitions import NO_FACTS, Entry, Facts, Ruling, Run, Transition, apply
-from . import outcomes
+from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut
+from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
+from . import outcomes, reuse
 from .announce import announce
-from .arguments import Found, each_run, resolved
-from .futures import Future
-from .naming import name_run
+from .children import Children
+from .sessions import HOLDS, Session
 from .signals import NO_PAYLOAD, FlowStopped
-from .sources import Sources
 
 if TYPE_CHECKING:
     from .logs import OpenLog
@@ -37,91 +35,26 @@ __all__ = ["Frame", "Session"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
-INLINE_LIMIT: Final = 2_048
-"""A cached result that takes more bytes than this is not written again, but found at its source."""
-
-HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
-"""How long a commit that nobody waits for may be held back, in seconds, by durability level."""
-
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
-
-
-class Session:
-    """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
-
-    __slots__ = ("broken", "epoch", "log", "root", "sources", "tickets", "unpause")
-
-    def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False) -> None:
-        self.log: OpenLog = log
-        self.root: bytes = root
-        self.epoch: int = epoch
-        self.unpause: bool = unpause
-        self.tickets: deque[Ticket] = deque()
-        self.broken: Exception | None = None
-        self.sources: Sources = Sources()
-
-    def spec_of(self, run: bytes) -> Spec | None:
-        """What a run was born with; None where it is not in this log."""
-        self.log.log.flush()
-        return self.log.load(run).spec
-
-    def append(self, part: Part, hold: float) -> Ticket:
-        """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
-        self.check()
-        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold)
-        self.tickets.append(ticket)
-        return ticket
-
-    def check(self) -> None:
-        """Raise what stopped this session, if anything did."""
-        if self.broken is not None:
-            raise self.broken
-        tickets = self.tickets
-        try:
-            while tickets and tickets[0].done:
-                tickets.popleft().wait()
-        except IndexError:  # another thread of the session took it
-            pass
-        except Exception as error:
-            self.broken = error
-            raise
-
-    def finish(self) -> None:
-        """Wait until everything that was recorded is durable."""
-        try:
-            while True:
-                self.tickets.popleft().wait()
-        except IndexError:
-            pass
-        except Exception as error:
-            self.broken = error
-            raise
-        if self.broken is not None:
-            raise self.broken
 
 
 class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
     __slots__ = (
-        "_counts",
-        "_names",
-        "_replay",
         "_stopped",
         "abandoned",
-        "active",
         "args",
         "arguments",
         "assets",
         "attending",
         "cache_key",
+        "children",
         "closed",
-        "completed",
         "cut_off",
         "deadline",
         "definition",
-        "failures",
         "fresh",
         "generator",
         "held",
@@ -134,18 +67,16 @@ class Frame:
         "lock",
         "looked",
         "name",
-        "open",
         "outcome",
         "parent",
         "remote",
-        "resting",
+        "replay",
         "run",
         "runner",
         "salt",
         "session",
         "thread",
         "ticket",
-        "total",
         "turn",
         "untold",
         "wait_for",
@@ -171,7 +102,9 @@ class Frame:
         self.run = run
         self.parent: Frame | None = parent
         self.attending: Attending = session.log.attending(definition)
-        self.args, self.kwargs, self.arguments = args, kwargs, arguments
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
+        self.arguments: dict[str, Any] = arguments
         self.fresh: bool = fresh  # no child of this run can be in the log yet
         self.wait_for: Any = wait_for
         self.waits: bool = waits
@@ -197,21 +130,11 @@ class Frame:
         self.lock: threading.Lock = threading.Lock()
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
         self.cut_off = False
-        self._begin_counts()
-        self.salt = 0
-
-    def _begin_counts(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._names: dict[str, int] = {}
-        self._replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
-        self.open: set[Future[Any]] = set()
-        self.failures: list[Future[Any]] = []
-        self.resting: list[Frame] = []
-        self.active: set[Frame] = set()  # direct calls under way
-        self.total: int = 0
-        self.completed: int = 0
+        self.children: Children = Children()
+        self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.deadline: float | None = None
-        self._stopped = False
+        self._stopped: bool = False
+        self.salt: int = 0
 
     @property
     def log(self) -> OpenLog:
@@ -246,12 +169,12 @@ class Frame:
         if type(to) is Running:
             if type(run.state) is Pending:
                 if self.looked is None or not facts.answers:
-                    self.looked = self._look_up(facts, at)
+                    self.looked = reuse.look_up(self, facts, at)
                 facts = replace(self.looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
-            facts = replace(self._store_under_key(to, at), answers=facts.answers)
+            facts = replace(reuse.stored_under_key(self, to, at), answers=facts.answers)
         if self.definition.options.get("assets") and type(to) in _ENDS and type(run.state) is Running:
             from .assets import materializations
 
@@ -262,7 +185,7 @@ class Frame:
         entry = cast("Entry", decision)
         state = entry.to
         if type(state) is Cached and self.hit is not None:
-            entry = replace(entry, to=self._cached(state))
+            entry = replace(entry, to=reuse.cached(self, state))
         self.record(entry)
         if type(state) is not Running and state is not None:
             announce(self, state)
@@ -337,93 +260,6 @@ class Frame:
             return
         self.ticket.wait()
 
-    # --- caches and earlier attempts
-
-    def _look_up(self, facts: Facts, at: float) -> Facts:
-        if self.definition.owner.generates:
-            return facts  # its items are not on record: it can only be led again
-        parent = self.parent
-        if parent is not None and parent.run.generation > parent.run.since and self._may_replay():
-            source = parent.earlier(self)
-            if source is not None and self._take(source):
-                return replace(facts, hit=source)
-        ask = self.attending.cache_key
-        if ask is None:
-            return facts
-        flow = self.flow
-        key = ask(self.run, self.definition, self.arguments, {} if flow is None else flow.arguments)
-        if key is None:
-            return facts
-        if not isinstance(key, CacheKey):
-            raise PluginError(f"A plugin's cache_key() returned {key!r}; it must return a CacheKey or None.")
-        if key.key is None:
-            return replace(facts, parts=key.parts, uncached=key.why)
-        self.cache_key = key
-        facts = replace(facts, key=key.key, parts=key.parts)
-        if not key.refresh:
-            self.log.log.settle_key(key.key)
-            cell = self.log.log.cached(key.key, at)
-            if cell is not None and self._take((cell.run, cell.seq)):
-                return replace(facts, hit=(cell.run, cell.seq))
-        return facts
-
-    def _may_replay(self) -> bool:
-        options = self.definition.options
-        policy = options.get("cache_policy")
-        return options.get("persist_result") is not False and getattr(policy, "replays", True)
-
-    def _take(self, source: tuple[bytes, int]) -> bool:
-        """Decode the result that a hit names; False where it cannot be decoded, so that the body runs."""
-        data = self.log.recorded_data(*source)
-        if not usable(data):
-            return False
-        try:
-            self.hit = (data, self.log.unpack(data))
-        except Exception:
-            _log.exception("the cached result of %s cannot be decoded; the call is made", self.run.birth.run_name)
-            return False
-        return True
-
-    def _cached(self, state: Cached) -> Cached:
-        assert self.hit is not None
-        data, value = self.hit
-        small = len(data.data) <= INLINE_LIMIT
-        state = replace(state, data=data if small else None)
-        state.carry(value)
-        return state
-
-    def _store_under_key(self, to: Completed, at: float) -> Facts:
-        assert self.cache_key is not None
-        if not usable(to.data):
-            return NO_FACTS
-        after = self.cache_key.expiration
-        return Facts(key=self.cache_key.key, expires=None if after is None else at + after)
-
-    def earlier(self, child: Frame) -> tuple[bytes, int] | None:
-        """The k-th recorded success, in the attempts before this one, of the k-th call like this child's."""
-        with self.lock:
-            if self._replay is None:
-                self._replay = self._successes()
-            waiting = self._replay.get(_likeness(child.run))
-            return waiting.popleft() if waiting else None
-
-    def _successes(self) -> dict[tuple[Any, ...], deque[tuple[bytes, int]]]:
-        self.log.log.flush()
-        newest: dict[tuple[Any, ...], tuple[int, deque[tuple[bytes, int]]]] = {}
-        for run_id in self.log.log.children(self.run.id):
-            run = self.log.load(run_id)
-            spec, state = run.birth, run.state
-            if not self.run.since <= spec.generation < self.run.generation or not isinstance(state, Completed | Cached):
-                continue
-            source = (run_id, run.seq) if isinstance(state, Completed) or state.source is None else state.source
-            likeness = _likeness(run)
-            generation, found = newest.get(likeness, (-1, deque[tuple[bytes, int]]()))
-            if spec.generation > generation:
-                newest[likeness] = (spec.generation, deque([source]))
-            elif spec.generation == generation:
-                found.append(source)
-        return {likeness: found for likeness, (_, found) in newest.items()}
-
     # --- the body
 
     def begin_body(self) -> float:
@@ -433,9 +269,10 @@ class Frame:
         Returns:
             When the body begins, in seconds of the monotonic clock.
         """
-        self._begin_counts()
-        self.assets = None
-        self.salt: int = self.run.generation
+        self.children = Children()
+        self.replay = self.assets = self.deadline = None
+        self._stopped = False
+        self.salt = self.run.generation
         self.thread: int = threading.get_ident()
         if self.definition.kind == "flow" and self.limit:
             self.deadline = time.monotonic() + self.limit
@@ -443,22 +280,13 @@ class Frame:
         self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
         return time.monotonic()
 
-    def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
-        """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
-        with self.lock:
-            index = self._counts.get(key, 0)
-            self._counts[key] = index + 1
-            number = self._names.get(name, 0)
-            self._names[name] = number + count
-            return index, number
-
     def cut(self, why: str = "the run that called it ran into its timeout") -> None:
         """
         End this run and what it has called, although a thread may still be in its body: its time is up.
 
         What comes of the body after this is dropped.
         """
-        for child in list(self.active):
+        for child in list(self.children.active):
             child.cut(why)
         with self.turn:
             if not self.run.final and not self.cut_off:
@@ -528,121 +356,10 @@ class Frame:
             return outcomes.packed(self, answer)
         raise TypeError(f"on_interrupt of {self.definition.name} must give 'retry', 'fail' or a State, not {answer!r}.")
 
-    # --- arguments that are runs
-
-    def waits_for(self) -> list[Future[Any]]:
-        """The futures among the arguments, and those that the call only waits for."""
-        if not self.waits:
-            return []
-        runs = each_run((self.args, self.kwargs, self.wait_for))
-        return [found.run for found in runs if isinstance(found.run, Future)]
-
-    def resolve(self) -> Failed | None:
-        """
-        Put results in the place of futures and states, now that all have ended.
-
-        Returns:
-            What stands in the way of the call, if anything does.
-        """
-        if not self.waits:
-            return None
-        for found in each_run((self.args, self.kwargs, self.wait_for)):
-            if isinstance(found.run, Future):
-                found.run.look()
-            if not found.tolerated():
-                return outcomes.failed(self, self._upstream_failed(found), "upstream")
-        authored = self.definition.owner
-        try:
-            args, kwargs = resolved(self.args, self._result_of), resolved(self.kwargs, self._result_of)
-            self.args: tuple[Any, ...]
-            self.kwargs: dict[str, Any]
-            self.args, self.kwargs = self.log.validated(authored, args, kwargs)
-        except ParameterTypeError as error:
-            return outcomes.failed(self, error, "validation")
-        self.arguments: Any = authored.binder(self.args, self.kwargs)
-        name = name_run(self)
-        if isinstance(name, Failed):
-            return name
-        self.name = name
-        return None
-
-    def _upstream_failed(self, found: Found) -> UpstreamFailed:
-        state = found.state
-        cause = state.result(raise_on_failure=False) if state.is_failed() else None
-        name = found.run.frame.run.name if isinstance(found.run, Future) else getattr(state, "name", state.kind)
-        error = UpstreamFailed(f"{self.run.birth.run_name} was not called: {name} ended as {state}.")
-        error.__cause__ = cause if isinstance(cause, BaseException) else None
-        return error
-
-    def _result_of(self, found: Found) -> Any:
-        return found.state.result(raise_on_failure=not found.lenient)
-
-    # --- children
-
-    def took(self, future: Future[Any]) -> None:
-        """A child was submitted: the flow ends only after it."""
-        with self.lock:
-            self.open.add(future)
-        future.add_done_callback(self._child_done)
-
-    def _child_done(self, future: Future[Any]) -> None:
-        with self.lock:
-            self.open.discard(future)
-            state = future.frame.run.state
-            if state is None or not state.is_completed():
-                self.failures.append(future)
-
-    def count(self, child: Frame) -> None:
-        """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
-        state = child.run.state
-        with self.lock:
-            self.total += 1
-            if state is not None and state.is_completed():
-                self.completed += 1
-            if state is None or not state.final:
-                self.resting.append(child)
-
-    def suspended(self) -> list[Any]:
-        """The generators that this body has called and nobody has led to their end."""
-        found = [None if child.generator is None else child.generator() for child in list(self.active)]
-        return [generator for generator in found if generator is not None]
-
     def take_back(self, *, ended: bool) -> None:
-        """
-        Take back the submitted calls that have not begun.
-
-        Args:
-            ended: The run ends with its body: they end with it, Failed and cancelled. Otherwise an error of the
-                engine leaves the run open, and them too, for whoever goes on with it.
-        """
+        """The body is over: its deadline is off, and what it submitted and nobody has begun is taken back."""
         self.deadline = None
-        with self.lock:
-            waiting = list(self.open)
-        for future in waiting:
-            if future.withdraw():
-                child = future.frame
-                if not ended:
-                    future.settle(
-                        UpstreamFailed("the run that submitted this call was left open before the call had begun")
-                    )
-                    continue
-                child.give_up("cancelled", "the flow ended before this call had begun")
-                state = child.run.state
-                assert state is not None
-                future.settle(state)
-                self.count(child)
-
-    def end_resting(self) -> None:
-        """End the children that a rule has stopped on their way."""
-        for child in self.resting:
-            ruling = child.run.ruling
-            try:
-                if ruling is None:
-                    child.give_up("cancelled", "its caller ended before it")
-                else:
-                    child.give_up("refused", f"refused by {ruling.by}: {ruling.why}; its caller ended")
-            except outcomes.OURS:
-                _log.exception("run %s could not be ended with its caller and stays open", child.run.birth.run_name)
+        self.children.take_back(ended=ended)
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""
@@ -651,9 +368,3 @@ class Frame:
         state = Failed(message, cause)
         state.carry(Refused(message) if cause == "refused" else UpstreamFailed(message))
         self.propose(Propose(state))
-
-
-def _likeness(run: Run) -> tuple[Any, ...]:
-    """What makes two calls the same work: the task, its code, its inputs."""
-    spec = run.birth
-    return (spec.key, spec.code, *((i.name, i.digest) for i in spec.inputs))

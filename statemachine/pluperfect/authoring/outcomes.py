@@ -150,7 +150,7 @@ def _carrying(state: State, error: BaseException) -> State:
 
 def timed_out(frame: Frame, elapsed: float) -> State:
     """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
-    for child in list(frame.active):
+    for child in list(frame.children.active):
         child.cut()
     text = (
         f"{frame.definition.kind.capitalize()} {frame.run.birth.run_name!r} ran into its timeout of {frame.limit:g} s."
@@ -265,12 +265,14 @@ def _flow_value(frame: Frame, value: Any) -> Any:
                 return Failed(f"{waiting}/{len(states)} states are not final.", "children")
             return _citing(value, "All states completed.")
         return value
-    unseen = [future for future in frame.failures if not future.looked_at]
+    unseen = [future for future in frame.children.failures if not future.looked_at]
     if unseen:
-        return _children_failed(frame, len(unseen), frame.total, unseen[0].state)
-    if value is None and frame.total:
-        whole = frame.completed == frame.total
-        done = "All states completed." if whole else f"{frame.completed}/{frame.total} states completed."
+        return _children_failed(frame, len(unseen), frame.children.total, unseen[0].state)
+    if value is None and frame.children.total:
+        whole = frame.children.completed == frame.children.total
+        done = (
+            "All states completed." if whole else f"{frame.children.completed}/{frame.children.total} states completed."
+        )
         return Completed(done, Packed(1, b"\xc0"))
     return cast("Any", value)
 

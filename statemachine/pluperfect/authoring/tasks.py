@@ -115,7 +115,7 @@ class Task(Authored, Generic[P, R]):
             raise MappingLengthMismatch(f"{self.name}.map() was given iterables of different lengths: {named}.")
         parent = current_frame.get()
         count = next(iter(lengths.values()))
-        numbered = parent.place(self.key, self.name, count) if parent is not None else None
+        numbered = parent.children.place(self.key, self.name, count) if parent is not None else None
         if parent is None or parent.flow is None:
             raise engine.needs_flow(self, "map")
         plain = {place: constant(value) for place, value in given.items() if place not in mapped}

@@ -131,14 +131,15 @@ class MapBody:
     def __call__(self, /, **_: Any) -> modern.State:
         """Call each child, and list what they gave, exceptions in place."""
         call = calling.get()
+        here = current_frame.get()
         assert call is not None
-        here: Any = current_frame.get()
+        assert here is not None
         call.begun_elsewhere(here.run)
         if call.instead is not None:
             raise call.instead
         rows = call.rows or []
         target = self.node.task_of_engine
-        index, number = here.place(target.key, target.name, len(rows))
+        index, number = here.children.place(target.key, target.name, len(rows))
         requests = [self._request(row, (index, number + place), place) for place, row in enumerate(rows)]
         children = _submitted(rows, requests) if self.parallel else _one_by_one(rows, requests)
         call.children = children

@@ -36,6 +36,7 @@ from .parameter import Parameter
 from .task import Task
 
 if TYPE_CHECKING:
+    from ...authoring.frames import Frame
     from ..executors import Executor
     from .edge import Edge
     from .flow import Flow
@@ -95,7 +96,8 @@ class Walk:
 
     def __call__(self, /, **parameters: Any) -> modern.State:
         """Call the tasks in order, and say how the run ends."""
-        here: Any = current_frame.get()
+        here = current_frame.get()
+        assert here is not None
         self.root = here.run.id
         self.known = self._known(here, parameters)
         self.states.clear()
@@ -113,7 +115,7 @@ class Walk:
         labels = {self.flow.slugs[task]: type(state).__name__ for task, state in self.states.items()}
         return completed(labels, self.end.message or "")
 
-    def _known(self, here: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _known(self, here: Frame, parameters: dict[str, Any]) -> dict[str, Any]:
         now = datetime.fromtimestamp(here.log.clock.now(), UTC)
         days = {"yesterday": now - timedelta(days=1), "today": now, "tomorrow": now + timedelta(days=1)}
         dates = {name: day.strftime("%Y-%m-%d") for name, day in days.items()}

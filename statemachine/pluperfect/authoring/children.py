@@ -1,0 +1,121 @@
+"""What the body of a run has called: numbered, counted, waited for, and ended with it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import UpstreamFailed
+from . import outcomes
+from .futures import Future
+
+if TYPE_CHECKING:
+    from .frames import Frame
+
+__all__ = ["Children"]
+
+_log: Final = logging.getLogger("pluperfect.engine")
+
+
+class Children:
+    """
+    The calls of one body.
+
+    Attributes:
+        open: The submitted calls that have not ended.
+        failures: The submitted calls that did not end well, for whoever looks at them.
+        active: The direct calls under way.
+        resting: Those that came to rest without an end.
+        total: How many came to rest.
+        completed: How many of these ended well.
+    """
+
+    __slots__ = ("_counts", "_lock", "_names", "active", "completed", "failures", "open", "resting", "total")
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+        self._lock: threading.Lock = threading.Lock()
+        self.open: set[Future[Any]] = set()
+        self.failures: list[Future[Any]] = []
+        self.resting: list[Frame] = []
+        self.active: set[Frame] = set()
+        self.total: int = 0
+        self.completed: int = 0
+
+    def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
+        """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
+        with self._lock:
+            index = self._counts.get(key, 0)
+            self._counts[key] = index + 1
+            number = self._names.get(name, 0)
+            self._names[name] = number + count
+            return index, number
+
+    def took(self, future: Future[Any]) -> None:
+        """A child was submitted: the flow ends only after it."""
+        with self._lock:
+            self.open.add(future)
+        future.add_done_callback(self._child_done)
+
+    def _child_done(self, future: Future[Any]) -> None:
+        with self._lock:
+            self.open.discard(future)
+            state = future.frame.run.state
+            if state is None or not state.is_completed():
+                self.failures.append(future)
+
+    def count(self, child: Frame) -> None:
+        """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
+        state = child.run.state
+        with self._lock:
+            self.total += 1
+            if state is not None and state.is_completed():
+                self.completed += 1
+            if state is None or not state.final:
+                self.resting.append(child)
+
+    def waiting(self) -> list[Future[Any]]:
+        """The submitted calls that have not ended."""
+        with self._lock:
+            return list(self.open)
+
+    def suspended(self) -> list[Any]:
+        """The generators that this body has called and nobody has led to their end."""
+        found = [None if child.generator is None else child.generator() for child in list(self.active)]
+        return [generator for generator in found if generator is not None]
+
+    def take_back(self, *, ended: bool) -> None:
+        """
+        Take back the submitted calls that have not begun.
+
+        Args:
+            ended: The run ends with its body: they end with it, Failed and cancelled. Otherwise an error of the
+                engine leaves the run open, and them too, for whoever goes on with it.
+        """
+        for future in self.waiting():
+            if future.withdraw():
+                child = future.frame
+                if not ended:
+                    future.settle(
+                        UpstreamFailed("the run that submitted this call was left open before the call had begun")
+                    )
+                    continue
+                child.give_up("cancelled", "the flow ended before this call had begun")
+                state = child.run.state
+                assert state is not None
+                future.settle(state)
+                self.count(child)
+
+    def end_resting(self) -> None:
+        """End the children that a rule has stopped on their way."""
+        for child in self.resting:
+            ruling = child.run.ruling
+            try:
+                if ruling is None:
+                    child.give_up("cancelled", "its caller ended before it")
+                else:
+                    child.give_up("refused", f"refused by {ruling.by}: {ruling.why}; its caller ended")
+            except outcomes.OURS:
+                _log.exception("run %s could not be ended with its caller and stays open", child.run.birth.run_name)
