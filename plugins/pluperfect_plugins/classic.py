@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from pluperfect.hooks import CacheKey, Definition, Option, hookimpl
 from pluperfect.rules import Proposal, Verdict
-from pluperfect.states import Cached, Completed, Failed, Looped, Pending, Retrying, Running, State, TimedOut
+from pluperfect.states import Cached, Completed, Failed, Looped, Pending, Retrying, Running, State, StateUnion, TimedOut
 from pluperfect.transitions import Run
 
 __all__ = ["cache_key", "options", "review"]
@@ -66,10 +68,10 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
     if isinstance(run.state, Pending):
         if given.get("trigger") is not None and "trigger" not in answers:
             return Verdict(ask="trigger")
-        stopped = _stop(answers.get("trigger"))
+        stopped = _stop(_read(answers.get("trigger")))
     if given.get("state_handlers") is not None and "state_handlers" not in answers:
         return Verdict(ask="state_handlers", about=stopped, last=stopped is None)
-    said = answers.get("state_handlers")
+    said = _read(answers.get("state_handlers"))
     if isinstance(said, State):
         return Verdict(to=said, why="a state handler says so")
     if said == GO:
@@ -84,6 +86,11 @@ def _shown(was: State, to: State) -> bool:
     if isinstance(was, Running):
         return isinstance(to, Completed | Failed | TimedOut | Looped | Retrying)
     return isinstance(to, Running | Cached)
+
+
+def _read(answer: Any) -> Any:
+    """An answer as it was given: a state that is read from the log comes as the list of its parts."""
+    return msgspec.convert(answer, StateUnion) if isinstance(answer, list) else answer
 
 
 def _stop(answer: Any) -> State | None:

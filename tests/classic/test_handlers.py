@@ -8,7 +8,10 @@ import pytest
 
 from pluperfect.classic import Flow, task
 from pluperfect.classic.engine import signals, state
+from pluperfect.rules import Proposal
 from pluperfect.testing import kinds
+from pluperfect.transitions import Run, apply
+from pluperfect_plugins.classic import review
 
 SOON = timedelta(seconds=1)
 
@@ -261,3 +264,31 @@ def test_handlers_given_to_a_run_are_asked_for_each_task(log):
 def test_the_answers_are_on_record(log, changes):
     _, run = run_one(log, lambda: 5, handlers=[changes])
     assert [t.facts.answers for t in run.transitions[1:]] == [{"state_handlers": None}] * 2
+
+
+def judged_again(run):
+    """What the rule says of each recorded move, from the record alone."""
+    folded, verdicts = Run(run.folded.id), []
+    for move in run.transitions:
+        verdict = review(folded, Proposal(move.asked or move.to, move.at, move.facts), None)
+        verdicts.append((verdict.to if verdict is not None else None, move.to if move.by == "classic" else None))
+        folded = apply(folded, move)
+    return verdicts
+
+
+def test_verdicts_are_the_same_when_the_history_is_judged_again_from_the_log(log):
+    into = state.Success(result={"a": (1, 2)})
+    _, run = run_one(log, raises, handlers=[turning(state.Failed, into)], max_retries=1, retry_delay=SOON)
+    _, other = run_one(
+        log, raises, handlers=[turning(state.Retrying, state.Failed("no more"))], max_retries=1, retry_delay=SOON
+    )
+
+    with Flow("triggers") as flow:
+        task(name="stopped")(lambda x: x)(task(name="fails")(raises)())
+    flow.run()
+    stopped = log.runs(name="stopped")[0]
+
+    for recorded in (run, other, stopped):
+        verdicts = judged_again(recorded)
+        assert sum(written is not None for _, written in verdicts) == 1
+        assert [said for said, _ in verdicts] == [written for _, written in verdicts]
