@@ -146,7 +146,9 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
     retries = int(chosen.get("retries") or 0)
     if run.spent >= retries or (isinstance(state, Failed) and state.cause not in _WORTH):
         return None
-    if chosen.get("retry_condition_fn") is not None or (definition is None and proposal.facts.answers):
+    if chosen.get("retry_condition_fn") is not None or (
+        definition is None and "retry_condition_fn" in (proposal.facts.answers or ())
+    ):
         answers = proposal.facts.answers or {}
         if "retry_condition_fn" not in answers:
             return Verdict(ask="retry_condition_fn")

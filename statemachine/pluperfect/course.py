@@ -71,6 +71,7 @@ def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
     Returns:
         The run where it came to rest: final, paused, or refused (then ``run.ruling`` says by whom).
     """
+    unpause = unpause and isinstance(run.state, Retrying)  # what pauses from now on stays paused
     if run.ruling is not None and run.ruling.until is not None:
         yield Sleep(run.ruling.until)
     if isinstance(run.state, Running):
@@ -112,7 +113,7 @@ def propose(to: State) -> Generator[Effect, Any, Run]:
     while True:
         answer: Run | Question = yield Propose(to, facts)
         if isinstance(answer, Question):
-            said: Any = yield Ask(answer.option, to)
+            said: Any = yield Ask(answer.option, to if answer.about is None else answer.about)
             facts = Facts(answers={**(facts.answers or {}), answer.option: said})
         elif answer.ruling is not None and answer.ruling.until is not None:
             yield Sleep(answer.ruling.until)

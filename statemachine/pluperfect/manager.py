@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import pluggy
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .errors import PluginError, PluperfectError, RuleError, UnknownStore, UnpackableValue
 from .hooks import HOOKS, Definition, Log, Option, Runner, Specs, Unpacked
 from .marks import BUILTIN
 from .rules import Proposal, Verdict
 from .settings import current
-from .states import Packed
+from .states import Packed, State
 from .transitions import Run, Transition
 
 __all__ = ["Attending", "Hooks", "PluginInfo", "builtin_options", "grumble"]
@@ -310,7 +311,7 @@ class Attending(Struct, frozen=True):
         Raises:
             RuleError: A rule raised, or answered with something that is no Verdict.
         """
-        for impl in self.reviewers:
+        for place, impl in enumerate(self.reviewers):
             try:
                 verdict = impl.call(run, proposal, definition)
             except PluperfectError:
@@ -327,6 +328,13 @@ class Attending(Struct, frozen=True):
                     f"Rule {impl.plugin!r} answered {verdict!r}, asked about {proposal.to.kind} for run {run.id.hex()};"
                     " a rule returns a Verdict or None. Nothing was recorded."
                 )
+            if verdict.last and verdict.ask is not None:
+                rest = Attending(self.reviewers[place + 1 :], (), (), None)
+                later, by = rest.review(run, proposal, definition)
+                if later is not None and later.to is None:
+                    return later, by
+                if later is not None and verdict.about is None:
+                    verdict = replace(verdict, about=_told(proposal.to, later.to))
             return verdict, impl.plugin
         return None, ""
 
@@ -351,6 +359,13 @@ class Attending(Struct, frozen=True):
                 if hasattr(answer, "__await__"):
                     waiting.append(answer)
         return waiting
+
+
+def _told(asked: State, instead: State | None) -> State | None:
+    """The state that takes the place of a proposed one, with the live exception of that one."""
+    if instead is not None and instead.live is None and asked.live is not None:
+        instead.carry(asked.live)
+    return instead
 
 
 def grumble(plugin: str, transition: Transition) -> None:

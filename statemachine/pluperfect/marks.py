@@ -33,5 +33,6 @@ BUILTIN: Final = {
     "callbacks": "pluperfect_plugins.callbacks",
     "caching": "pluperfect_plugins.caching",
     "retries": "pluperfect_plugins.retries",
+    "classic": "pluperfect_plugins.classic",
 }
 """The built-in plugins by name, the last asked first. They are imported like anyone's."""

@@ -46,6 +46,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
         ask: The name of an option whose callable the engine shall ask; the answer arrives in
             ``proposal.facts.answers`` and the rule is asked again.
         why: The reason, for the record. ``refuse`` brings its own.
+        about: With ``ask``: the state that the callable is told of, where it is not the proposed one.
+        last: With ``ask``: put the question when the rules that are asked after this one have spoken. The callable is
+            told the state that would be recorded; where they refuse, delay or ask themselves, that goes first.
     """
 
     to: State | None = None
@@ -53,6 +56,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     delay: float | None = None
     ask: str | None = None
     why: str = ""
+    about: State | None = None
+    last: bool = False
 
 
 class Question(Struct, frozen=True):
@@ -60,6 +65,8 @@ class Question(Struct, frozen=True):
 
     option: str
     by: str
+    about: State | None = None
+    """What it is asked about; None: the proposed state."""
 
 
 def draw(run: Run) -> float:
@@ -97,7 +104,7 @@ def settle(
             f" Return None where the rule has no opinion. Nothing was recorded."
         )
     if verdict.ask is not None:
-        return Question(verdict.ask, by)
+        return Question(verdict.ask, by, verdict.about)
     _check(run, proposal.to, "")
     if verdict.to is not None:
         _check(run, verdict.to, by)

@@ -42,6 +42,7 @@ class Request(Struct, frozen=True):
         map_index: Its place in the map.
         root_id: Go on with this root run.
         unpause: With ``root_id``: the paused runs under it go on too.
+        here: The body is called in this process, whatever the runner: it makes calls itself.
     """
 
     authored: Authored
@@ -52,6 +53,7 @@ class Request(Struct, frozen=True):
     map_index: int | None = None
     root_id: bytes | None = None
     unpause: bool = False
+    here: bool = False
 
 
 def born(request: Request) -> Frame:

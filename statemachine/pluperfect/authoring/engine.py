@@ -418,7 +418,7 @@ def submit(request: Request) -> Future[Any]:
         _carry_out(future)
         return future
     runner = runner_of(parent.flow)
-    if getattr(runner, "remote", False):
+    if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
     if authored.is_async and hasattr(runner, "submit_async"):
         future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)

@@ -21,7 +21,7 @@ from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, settle
 from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut
-from ..transitions import Entry, Ruling, Run, Transition, apply
+from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
 from .announce import announce
 from .children import Children
@@ -65,6 +65,7 @@ class Frame:
         "limit",
         "live_payload",
         "lock",
+        "looked",
         "name",
         "outcome",
         "parent",
@@ -113,6 +114,7 @@ class Frame:
         self.ticket: Ticket | None = None
         self.cache_key: CacheKey | None = None
         self.hit: tuple[Any, Any] | None = None
+        self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         self.live_payload: Any = NO_PAYLOAD
         self.runner: Runner | None = None
@@ -166,11 +168,13 @@ class Frame:
         at = self.log.clock.now()
         if type(to) is Running:
             if type(run.state) is Pending:
-                facts = reuse.look_up(self, facts, at)
+                if self.looked is None or not facts.answers:
+                    self.looked = reuse.look_up(self, facts, at)
+                facts = replace(self.looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
         elif type(to) is Completed and self.cache_key is not None:
-            facts = reuse.stored_under_key(self, to, at)
+            facts = replace(reuse.stored_under_key(self, to, at), answers=facts.answers)
         if self.definition.options.get("assets") and type(to) in _ENDS and type(run.state) is Running:
             from .assets import materializations
 
@@ -209,9 +213,10 @@ class Frame:
             verdict, by = self.attending.review(run, proposal, self.definition)
             if verdict is not None and verdict.to is not None:
                 verdict = replace(verdict, to=outcomes.packed(self, verdict.to))
-                live = proposal.to.live
-                if live is not None and verdict.to is not None and isinstance(proposal.to, Failed | TimedOut):
-                    verdict.to.carry(live)
+                live = proposal.to.live if isinstance(proposal.to, Failed | TimedOut) else None
+                given = verdict.to
+                if live is not None and given is not None and given.live is None and not given.is_completed():
+                    given.carry(live)
         else:
             verdict, by = None, ""
         decision = settle(run, proposal, verdict, by, self.session.epoch)

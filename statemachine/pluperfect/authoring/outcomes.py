@@ -99,7 +99,8 @@ def _returned_state(frame: Frame, state: State) -> State:
         live = state.data if state.live is None else state.live
         data = state.data if type(state.data) is Packed else _recorded(frame, live)
         kept = Completed(state.message, data, name=state.name if state.kind != state.name else "Completed")
-        kept.carry(live)
+        if state.live is not None or type(state.data) is not Packed:  # what is packed already is decoded on demand
+            kept.carry(live)
         return kept
     if isinstance(state, Failed | TimedOut):
         # Cancelled and crashed keep their cause, and so are not retried.

@@ -85,6 +85,7 @@ def find_flow(entry: str, name: str) -> Flow[..., Any]:
             f"Flow {name!r} was recorded as {entry}, which cannot be imported: {error}. Run this where the program is"
             " importable, for instance in its folder."
         ) from error
+    found = getattr(found, "__pluperfect_flow__", found)  # the classic room's flows are built when they are run
     if not isinstance(found, Flow):
         raise PluperfectError(f"{entry} is a {type(found).__name__}, not the flow {name!r} that the record names.")
     return found  # type: ignore[reportUnknownVariableType]

@@ -1,0 +1,1 @@
+"""Small helpers, at Prefect 1's places."""
