@@ -11,7 +11,6 @@ Stored bytes are never encoded again: what this version does not know passes thr
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
@@ -120,11 +119,11 @@ class Row(NamedTuple):
             StoreDamaged: The body does not fit its type.
         """
         record = self.record
-        decoder = _bodies.get((record.type, record.version))
-        if decoder is None:
+        place = (record.type, record.version)
+        if place not in _BODIES:
             return None
         try:
-            body = _decoded(decoder, record.body, self.values, fetch)
+            body = _decoded(place, record.body, self.values, fetch)
         except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
@@ -160,58 +159,71 @@ class _Ruling(Struct, frozen=True, array_like=True):
 # --- values, apart from the record that names them --------------------------------------------------------
 
 
-class _Here(threading.local):
-    """The values of the record that this thread encodes or decodes."""
+class _Coder:
+    """
+    An encoder and the decoders of all bodies, with the values of the one body that they are at.
 
-    found: list[Packed]
-    values: Sequence[Any] = ()
-    fetch: Fetch | None = None
+    msgspec calls back for each value without an argument of ours, so that a coder serves one call at a time: who needs
+    one takes it from `_coders`, or makes another.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Packed] = []
+        self.values: Sequence[Any] = ()
+        self.fetch: Fetch | None = None
+        self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
+        self.bodies = {
+            place: msgspec.msgpack.Decoder(body, ext_hook=self._attach).decode for place, body in _BODIES.items()
+        }
+
+    def _detach(self, value: Any) -> Ext:
+        if type(value) is not Packed:
+            raise TypeError(f"{type(value).__qualname__} objects are not recorded as they are; `pack` them.")
+        if value.code == RESULT:  # says which runs, and nothing of what they gave
+            return Ext(RESULT, value.data)
+        found = self.found
+        try:
+            place = found.index(value)
+        except ValueError:
+            place = len(found)
+            found.append(value)
+        return Ext(value.code, place.to_bytes(max(1, (place.bit_length() + 7) // 8), "big"))
+
+    def _attach(self, code: int, data: memoryview) -> Packed:
+        if code == RESULT:
+            return Packed(code, bytes(data))
+        value = self.values[int.from_bytes(data, "big")]
+        if type(value) is bytes:
+            return Packed(code, value)
+        if type(value) is Packed:
+            return value
+        return Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), self.fetch)
 
 
-_here: Final = _Here()
+_BODIES: Final = {("transition", 1): _Transition, ("ruling", 1): _Ruling}
+_coders: Final[list[_Coder]] = [_Coder()]  # taken and given back in one step each, so that threads never share one
 
 
-def _detach(value: Any) -> Ext:
-    if type(value) is not Packed:
-        raise TypeError(f"{type(value).__qualname__} objects are not recorded as they are; `pack` them.")
-    if value.code == RESULT:  # says which runs, and nothing of what they gave
-        return Ext(RESULT, value.data)
-    found = _here.found
+def _coder() -> _Coder:
     try:
-        place = found.index(value)
-    except ValueError:
-        place = len(found)
-        found.append(value)
-    return Ext(value.code, place.to_bytes(max(1, (place.bit_length() + 7) // 8), "big"))
+        return _coders.pop()
+    except IndexError:
+        return _Coder()
 
 
-def _attach(code: int, data: memoryview) -> Packed:
-    if code == RESULT:
-        return Packed(code, bytes(data))
-    value = _here.values[int.from_bytes(data, "big")]
-    if type(value) is bytes:
-        return Packed(code, value)
-    if type(value) is Packed:
-        return value
-    return Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), _here.fetch)
-
-
-def _decoded(decoder: Callable[[Any], Any], body: Any, values: Sequence[Any], fetch: Fetch | None) -> Any:
-    here = _here
-    here.values, here.fetch = values, fetch
+def _decoded(place: tuple[str, int], body: Any, values: Sequence[Any], fetch: Fetch | None) -> Any:
+    coder = _coder()
+    coder.values, coder.fetch = values, fetch
     try:
-        return decoder(body)
+        return coder.bodies[place](body)
     finally:
-        here.values, here.fetch = (), None
+        coder.values, coder.fetch = (), None
+        _coders.append(coder)
 
 
-_encode: Final = msgspec.msgpack.Encoder(enc_hook=_detach).encode
+_encode: Final = msgspec.msgpack.Encoder().encode
 _open: Final = msgspec.msgpack.Decoder(Record).decode
 _take_apart: Final = msgspec.msgpack.Decoder(_Stored).decode
-_bodies: Final[dict[tuple[str, int], Callable[[Any], Any]]] = {
-    ("transition", 1): msgspec.msgpack.Decoder(_Transition, ext_hook=_attach).decode,
-    ("ruling", 1): msgspec.msgpack.Decoder(_Ruling, ext_hook=_attach).decode,
-}
 
 
 # --- writing ---------------------------------------------------------------------------------------------
@@ -225,16 +237,22 @@ def body_of(entry: Entry) -> Body:
         TypeError, OverflowError: It holds what cannot be encoded.
     """
     facts = None if entry.facts == NO_FACTS else entry.facts
-    found: list[Packed] = []
-    _here.found = found
+    wire: _Transition | _Ruling
     if type(entry) is Transition:
         kind = "transition"
         wire = _Transition(cast(StateUnion, entry.to), cast(StateUnion, entry.asked), entry.by, entry.why, facts)
-        data = _encode(wire)
     else:
         assert type(entry) is Ruling
         kind = "ruling"
-        data = _encode(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts))
+        wire = _Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts)
+    coder = _coder()
+    found: list[Packed] = []
+    coder.found = found
+    try:
+        data = coder.encode(wire)
+    finally:
+        coder.found = []
+        _coders.append(coder)
     return Body(kind, data, tuple(found))
 
 
@@ -246,7 +264,7 @@ def check_body(body: Body) -> None:
         ValueError: A field holds what its state does not allow.
     """
     try:
-        _decoded(_bodies[body.type, 1], body.data, body.values, None)
+        _decoded((body.type, 1), body.data, body.values, None)
     except msgspec.ValidationError as error:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 

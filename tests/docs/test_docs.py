@@ -155,7 +155,7 @@ def test_the_distribution_of_the_guide_to_rules_announces_its_plugin(home, monke
     listed, _ = run(["pluperfect", "plugins"], "the plugins", home)
 
     assert listed.startswith("spending ")
-    assert settled(listed) in settled((ROOT / "docs" / "rules.md").read_text())
+    assert listed.splitlines()[0] in (ROOT / "docs" / "rules.md").read_text()
 
 
 def anchors(page):
@@ -173,5 +173,5 @@ def test_every_link_leads_somewhere():
     for page in [*PAGES, *(ROOT / "docs" / "reference").glob("*.md")]:
         for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", page.read_text()):
             there = page.parent / target if target else page
-            assert target == "classic.md" or there.exists(), f"{page.name} links to {target}"
+            assert there.exists(), f"{page.name} links to {target}"
             assert not anchor or anchor in anchors(there), f"{page.name} links to {target}#{anchor}"

@@ -1,0 +1,3 @@
+@task(name="hello-task", tags=["test"])
+def my_task():
+    print("Hello, I'm a task")

@@ -1,0 +1,13 @@
+from prefect import task
+from prefect.tasks import exponential_backoff
+
+
+@task(
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_jitter_factor=1,
+)
+
+
+def some_task_with_exponential_backoff_retries():
+   (rest of code follows)
