@@ -471,6 +471,61 @@ def test_a_rule_that_answers_rubbish_is_named(answer):
         hooks.awake(None).review(RUN, Proposal(Completed(), 1.0), None)
 
 
+class OfTasks:
+    @hookimpl
+    def options(self, kind):
+        return [Option("cents", 0, wakes=True)] if kind == "task" else None
+
+    @hookimpl
+    def review(self, run, proposal, definition):
+        assert definition.options["cents"], "asked about a run that sets no option of this plugin"
+
+    @hookimpl
+    def recorded(self, run, transition, definition):
+        assert definition.options["cents"]
+
+
+def test_a_plugin_whose_options_wake_it_is_not_asked_about_the_kind_for_which_it_declares_none():
+    @task(cents=5)
+    def costs():
+        return 1
+
+    @task
+    def free():
+        return 2
+
+    @flow
+    def both():
+        return costs() + free()
+
+    with pluperfect.open("memory:", plugins=[OfTasks()]):
+        assert both() == 3
+
+
+class Tolerant:
+    @hookimpl
+    def review(self, run, proposal):
+        if proposal.to.is_failed():
+            return Verdict(to=Completed(name="Tolerated"), why="optional")
+        return None
+
+
+def test_a_rule_that_makes_a_failure_completed_without_a_result_gives_none():
+    @task
+    def bad():
+        raise OSError("x")
+
+    with pluperfect.open("memory:", plugins=[Tolerant()]) as log:
+        assert bad() is None
+        assert log.runs()[0].result() is None
+        assert log.runs()[0].state.name == "Tolerated"
+
+
+def test_a_run_that_is_not_born_says_where_its_spec_is():
+    with pytest.raises(LookupError, match=r"proposal\.to\.spec"):
+        Run(bytes(16)).birth  # noqa: B018
+
+
 class Breaks:
     """A rule that raises where it is asked about a start."""
 

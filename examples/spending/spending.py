@@ -26,7 +26,7 @@ class Spending:
     def review(self, run, proposal, definition):
         if not proposal.to.is_running() or definition is None:
             return None
-        price = definition.options.get("cents", 0)  # flows have no such option
+        price = definition.options["cents"]
         if price <= 100:
             return None
         answers = proposal.facts.answers or {}
@@ -38,6 +38,6 @@ class Spending:
 
     @hookimpl
     def recorded(self, run, transition, definition):
-        price = definition.options.get("cents", 0)
+        price = definition.options["cents"]
         if transition.to.is_running() and price:
             logging.getLogger("spending").info("%s spends %d cents", run.name, price)

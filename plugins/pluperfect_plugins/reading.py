@@ -303,6 +303,10 @@ def _reasons(run: RecordedRun, depth: int = 0) -> Iterator[dict[str, Any]]:
         if entry.asked is not None:
             text = f"{entry.seq}: rule {entry.by} made {sentence(entry.to)} of {sentence(entry.asked)}"
             yield reason(f"{text}: {entry.why}" if entry.why else text, entry)
+        if isinstance(entry.to, Retrying) and entry.to.cause == "interrupted":
+            yield reason(
+                f"{entry.seq}: the process that made the call died in the middle of it; it is made again", entry
+            )
         if entry.facts.uncached:
             yield reason(f"{entry.seq}: not cached: {entry.facts.uncached}", entry)
         elif entry.facts.key and entry.facts.hit is None and not entry.to.final:

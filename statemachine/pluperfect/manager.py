@@ -208,10 +208,12 @@ class Hooks:
         if definition is None:
             return Attending(self._reviewers, (), (), None)
         wakers, options = self._wakers[definition.kind], definition.options
+        sleepers = {plugin for wakers in self._wakers.values() for plugin in wakers}
 
         def speaks(impl: _Impl) -> bool:
-            waking = wakers.get(impl.plugin)
-            return waking is None or any(_is_set(options, option) for option in waking)
+            if impl.plugin not in sleepers:
+                return True
+            return any(_is_set(options, option) for option in wakers.get(impl.plugin, ()))
 
         keys = self._cache_key if definition.kind == "task" else None
         if keys is not None and not any(speaks(impl) for impl in self._impls("cache_key")):

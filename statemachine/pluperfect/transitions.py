@@ -245,8 +245,14 @@ class Run(Struct, frozen=True):
 
     @property
     def birth(self) -> Spec:
-        """The Spec of a run that is born."""
-        assert self.spec is not None, "this run is not born yet"
+        """
+        The Spec of a run that is born.
+
+        Raises:
+            LookupError: It is not; whoever judges its birth finds the Spec in ``proposal.to.spec``.
+        """
+        if self.spec is None:
+            raise LookupError("this run is not born yet; at its birth the Spec is in proposal.to.spec")
         return self.spec
 
 

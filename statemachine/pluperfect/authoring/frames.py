@@ -20,7 +20,7 @@ from ..errors import PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, settle
-from ..states import Cached, Completed, Failed, Pending, Retrying, Running, State, TimedOut
+from ..states import PLAIN, Cached, Completed, Failed, Packed, Pending, Retrying, Running, State, TimedOut
 from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
 from .announce import announce
@@ -212,7 +212,10 @@ class Frame:
         if self.attending.reviewers:
             verdict, by = self.attending.review(run, proposal, self.definition)
             if verdict is not None and verdict.to is not None:
-                verdict = replace(verdict, to=outcomes.packed(self, verdict.to))
+                given = verdict.to
+                if isinstance(given, Completed) and given.data is None and given is not proposal.to:
+                    given = replace(given, data=Packed(PLAIN, b"\xc0"))  # the rule gave no result: it is None
+                verdict = replace(verdict, to=outcomes.packed(self, given))
                 live = proposal.to.live if isinstance(proposal.to, Failed | TimedOut) else None
                 given = verdict.to
                 if live is not None and given is not None and given.live is None and not given.is_completed():
