@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .authoring.annotations import allow_failure, opaque, quote, unmapped
-    from .authoring.context import tags
+    from .authoring.context import effect_id, tags
     from .authoring.flows import Flow, flow
     from .authoring.futures import as_completed, wait
     from .authoring.logs import open
@@ -42,6 +42,7 @@ __all__ = [
     "Verdict",
     "allow_failure",
     "as_completed",
+    "effect_id",
     "flow",
     "get_run_logger",
     "hookimpl",
@@ -64,7 +65,7 @@ _HOMES = {
     "wait": ".authoring.futures",
     "get_run_logger": ".logging.loggers",
     **dict.fromkeys(("allow_failure", "opaque", "quote", "unmapped"), ".authoring.annotations"),
-    "tags": ".authoring.context",
+    **dict.fromkeys(("effect_id", "tags"), ".authoring.context"),
     "open": ".authoring.logs",
     "hookimpl": ".marks",
     "Proposal": ".rules",

@@ -23,7 +23,7 @@ from .records import decode, open_row
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
-__all__ = ["Histories", "Made", "RecordedRun", "Seen", "id_text", "short_id"]
+__all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
 
 _CODES: Final = {kind.kind.lower(): kind.code for kind in KINDS}
 
@@ -71,6 +71,21 @@ class Made(Struct, frozen=True):
     at: float
     succeeded: bool
     made: Materialization
+
+
+class Noted(Struct, frozen=True):
+    """
+    What the store itself did or refused.
+
+    Attributes:
+        at: When, UTC seconds since the epoch.
+        kind: ``lease`` (a tree was taken over), ``fenced`` (a writer was refused), and what else stores note.
+        body: The particulars, by name.
+    """
+
+    at: float
+    kind: str
+    body: dict[str, Any]
 
 
 class RecordedRun:
@@ -319,6 +334,26 @@ class Histories:
                         if key is None or made.key == key
                     ]
         return found[::-1]
+
+    def journal(self, run: str | None = None) -> list[Noted]:
+        """
+        What the store itself did or refused, the oldest first: takeovers, refused writers.
+
+        Args:
+            run: Only what concerns the tree that this run belongs to.
+
+        Raises:
+            UnknownRun: No run has this id.
+        """
+        root = None if run is None else self.run(run).folded.birth.root
+        self.log.flush()
+        found: list[Noted] = []
+        for data in self.log.records(self.log.store_id):
+            record = open_row(data).record
+            body: Any = msgspec.msgpack.decode(record.body)
+            if root is None or body.get("root") == root:
+                found.append(Noted(record.at / 1e6, record.type.removeprefix("store/"), body))
+        return found
 
     def compare(self) -> list[str]:
         """Fold the whole log and say where a view differs from it, one line each; empty where all agree."""

@@ -149,7 +149,9 @@ class Transition(Struct, frozen=True):
     def __str__(self) -> str:
         line = f"{self.seq:>4} {stamp(self.at)}  {sentence(self.to)}"
         if self.asked is not None:
-            line += f"   asked {sentence(self.asked)}   by {self.by}"
+            line += f"   asked {sentence(self.asked)}"
+        if self.by:
+            line += f"   by {self.by}"
         return f"{line}: {self.why}" if self.why else line
 
 

@@ -144,6 +144,7 @@ def main(ctx: click.Context, store: str | None, disabled: tuple[str, ...]) -> No
 
 main.add_lazy("plugins", f"{__name__}:plugins_command", "List the plugins: name, version, origin, hooks.")
 main.add_lazy("resume", f"{__name__}:resume_command", "Go on with a run whose process died.")
+main.add_lazy("repair", f"{__name__}:repair_command", "List the calls that are in doubt, or say what became of one.")
 main.add_lazy("rebuild", f"{__name__}:rebuild_command", "Project all views again from the log, or check them.")
 
 
@@ -167,29 +168,103 @@ def plugins_command(desk: Desk, as_json: bool) -> None:
 
 
 @click.command("resume")
-@click.argument("run")
+@click.argument("run", required=False)
+@click.option("--all", "everything", is_flag=True, help="Go on with every flow that a dead process left behind.")
+@click.option(
+    "--limit",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="With --all: leave a run that so many processes died of.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def resume_command(desk: Desk, run: str, as_json: bool) -> None:
+def resume_command(desk: Desk, run: str | None, everything: bool, limit: int, as_json: bool) -> None:
     """
     Go on with RUN, whose process died: finished calls are answered from the log.
 
-    The flow's function is imported from where it was defined. Exits with 1 if the run fails.
+    The flow's function is imported from where it was defined. Exits with 1 if a run fails, or cannot be resumed.
     """
-    from .resuming import resume
-
+    if (run is None) != everything:
+        raise click.UsageError("Give a run, or --all for every run that a dead process left behind.")
     log = desk.log
     with log:
-        ended = resume(log, run)
-        state, name = ended.state, repr(ended)
-        if as_json:
-            click.echo(json.dumps({"id": ended.id, "name": ended.name, "state": state.kind, "message": state.message}))
+        if everything:
+            _recover(log, limit, as_json=as_json)
         else:
-            click.echo(name)
+            assert run is not None
+            _resume(log, run, as_json=as_json)
+
+
+def _resume(log: OpenLog, run: str, *, as_json: bool) -> None:
+    from .resuming import resume
+
+    ended = resume(log, run)
+    state = ended.state
+    if as_json:
+        click.echo(json.dumps({"id": ended.id, "name": ended.name, "state": state.kind, "message": state.message}))
+    else:
+        click.echo(repr(ended))
     if not state.is_completed():
         if state.message and not as_json:
             click.echo(state.message, err=True)
         sys.exit(1)
+
+
+def _recover(log: OpenLog, limit: int, *, as_json: bool) -> None:
+    found = log.recover(limit=limit)
+    rows = [
+        {"id": one.run.id, "name": one.run.name, "outcome": one.outcome, "state": one.run.state.kind, "why": one.why}
+        for one in found
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for one in found:
+            click.echo(f"{one.outcome:<12} {one.run!r}{': ' if one.why else ''}{one.why}")
+        if not found:
+            click.echo("Nothing is left behind.")
+    if not all(row["outcome"] in {"paused", "held"} or row["state"] == "Completed" for row in rows):
+        sys.exit(1)
+
+
+@click.command("repair")
+@click.argument("run", required=False)
+@click.argument("action", type=click.Choice(["retry", "fail", "skip", "result"]), required=False)
+@click.option("--value", help="With result: what the call gave, as JSON.")
+@click.option("--why", default="", help="For the record.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def repair_command(desk: Desk, run: str | None, action: Any, value: str | None, why: str, as_json: bool) -> None:
+    """
+    List the calls that are in doubt, or say what became of one.
+
+    Without arguments: lists the calls that began, have no end on record, and whose process is gone. With RUN and an
+    ACTION: retry (it is called again when its flow goes on), fail, skip (it completed without a result) or result.
+    """
+    log = desk.log
+    with log:
+        if run is None:
+            doubts = log.in_doubt()
+            if as_json:
+                click.echo(json.dumps([{"id": one.id, "name": one.name} for one in doubts], indent=2))
+            else:
+                for one in doubts:
+                    click.echo(f"{one.id}  {one!r}")
+                if not doubts:
+                    click.echo("Nothing is in doubt.")
+            return
+        if action is None:
+            raise click.UsageError("Say what became of it: retry, fail, skip or result.")
+        if (value is not None) != (action == "result"):
+            raise click.UsageError("--value goes with result, and result needs it.")
+        try:
+            given = None if value is None else json.loads(value)
+            done = log.repair(run, action, result=given, why=why)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        entry = done.history[-1]
+        click.echo(json.dumps({"id": done.id, "state": done.state.kind}) if as_json else f"{done!r}\n{entry}")
 
 
 @click.command("rebuild")

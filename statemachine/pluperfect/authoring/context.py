@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Literal
+from uuid import UUID
 
 from ..ambient import current_body
+from ..errors import MissingContextError
+from .names import marked
 
 if TYPE_CHECKING:
     from .frames import Frame
     from .logs import OpenLog
 
-__all__ = ["current_frame", "current_log", "current_tags", "tags"]
+__all__ = ["current_frame", "current_log", "current_tags", "effect_id", "tags"]
 
 current_frame: Final[ContextVar[Frame | None]] = current_body
 """The run whose body is being called here."""
@@ -44,3 +48,33 @@ def tags(*names: str) -> Iterator[set[str]]:
         yield set(united)
     finally:
         current_tags.reset(token)
+
+
+def effect_id(per: Literal["run", "attempt"] = "run") -> str:
+    """
+    A key for what the body at hand does to the outside world: give it to systems that take idempotency keys.
+
+    A call that is made again, after a failure or in another process, has the same one; each iteration of a loop has
+    its own.
+
+    Args:
+        per: ``run``: the same for every attempt. ``attempt``: each attempt has its own, also the one that follows an
+            interruption.
+
+    Returns:
+        A UUID.
+
+    Raises:
+        MissingContextError: No run's body is being called here.
+        ValueError: ``per`` is neither of the two.
+    """
+    if per not in ("run", "attempt"):
+        raise ValueError(f"effect_id is per 'run' or per 'attempt', not per {per!r}.")
+    body = current_body.get()
+    if body is None:
+        raise MissingContextError(
+            "effect_id() names the effect of a flow or task run; it is called in the body of one."
+        )
+    run = body.run
+    place = f"{run.id.hex()}/{run.loop_count}/{run.attempt if per == 'attempt' else ''}"
+    return str(UUID(bytes=marked(sha256(f"pluperfect effect {place}".encode()).digest()[:16])))

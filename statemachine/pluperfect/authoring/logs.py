@@ -26,7 +26,9 @@ from .context import current_log
 from .sources import Sources
 
 if TYPE_CHECKING:
+    from ..histories import RecordedRun
     from .definitions import Authored
+    from .recovery import Recovered, Repair
     from .validation import Validator
 
 __all__ = ["OpenLog", "default_uri", "nearest_log", "open"]
@@ -119,6 +121,60 @@ class OpenLog(Histories):
             if turn is None:
                 turn = self._turns[run] = threading.Lock()
             return turn
+
+    # --- after a crash
+
+    def interrupted(self) -> list[RecordedRun]:
+        """The root runs that have not ended and that nobody alive carries out, the oldest first; without the paused ones."""
+        from . import recovery
+
+        return recovery.interrupted(self)
+
+    def in_doubt(self) -> list[RecordedRun]:
+        """
+        The calls of tasks that began and have no end on record, and whose process is gone, the oldest first.
+
+        Whether such a call took effect, nobody knows but the world outside. What becomes of it when its flow is
+        resumed, its ``on_interrupt`` says; `repair` says it now.
+        """
+        from . import recovery
+
+        return recovery.in_doubt(self)
+
+    def recover(self, *, limit: int = 3, only: Iterable[str] | None = None) -> list[Recovered]:
+        """
+        Go on with every flow that a dead process left behind, one after the other, in this process.
+
+        Args:
+            limit: How many processes may have died of a run; one that killed more is left, and reported.
+            only: Names of flows; None: all.
+
+        Raises:
+            ValueError: The limit is not a positive number.
+        """
+        from . import recovery
+
+        return recovery.recover(self, limit=limit, only=only)
+
+    def repair(self, run: str, action: Repair, *, result: Any = None, why: str = "") -> RecordedRun:
+        """
+        Say what became of a call in doubt. It is proposed and judged like any other move, and recorded as a repair.
+
+        Args:
+            run: The id of a run that began, has no end on record, and that nobody alive carries out.
+            action: ``retry``: it is called again when its flow goes on. ``fail``: it failed, in doubt. ``skip``: it
+                completed without a result. ``result``: it completed with this one.
+            result: With ``result`` alone.
+            why: For the record.
+
+        Raises:
+            ValueError: There is no such action, or the run is in no doubt.
+            Fenced: Somebody alive carries it out.
+            Refused: A rule refused; the refusal is on record.
+        """
+        from . import recovery
+
+        return recovery.repair(self, run, action, result=result, why=why)
 
     # --- lifetime
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-__all__ = ["call_key", "child_id", "keyed_id", "slug"]
+__all__ = ["call_key", "child_id", "keyed_id", "marked", "slug"]
 
 _FIRST: Final = (
     "amber ancient bold brave bright calm careful clever cosmic crisp curious daring eager early fair fancy fine gentle"
@@ -38,7 +38,7 @@ def call_key(name: str, function: str, tags: tuple[str, ...]) -> str:
     return f"{name}-{digest.hexdigest()[:8]}"
 
 
-def _marked(raw: bytes) -> bytes:
+def marked(raw: bytes) -> bytes:
     """The bits of a UUID of version 8: an id that was computed, not drawn."""
     bits = bytearray(raw)
     bits[6] = bits[6] & 0x0F | 0x80
@@ -62,9 +62,9 @@ def child_id(
         generation,
         redo,
     )
-    return _marked(root[:6] + sha256(place).digest()[:10])
+    return marked(root[:6] + sha256(place).digest()[:10])
 
 
 def keyed_id(flow: str, idempotency_key: str) -> bytes:
     """The id of the one run that a flow has under an idempotency key."""
-    return _marked(sha256(f"pluperfect\0{flow}\0{idempotency_key}".encode()).digest()[:16])
+    return marked(sha256(f"pluperfect\0{flow}\0{idempotency_key}".encode()).digest()[:16])

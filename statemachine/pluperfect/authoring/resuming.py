@@ -98,8 +98,9 @@ def _module(place: str) -> Any:
         return importlib.import_module(place)
     # A script: loaded under a name of its own, so that its `if __name__ == "__main__":` does not run.
     name = f"{SCRIPT}{Path(place).stem}"
-    if name in sys.modules:
-        return sys.modules[name]
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(Path(place)):
+        return known  # and not a script of the same name in another folder
     spec = importlib.util.spec_from_file_location(name, place)
     if spec is None or spec.loader is None:
         raise ImportError(f"no module can be loaded from {place}")

@@ -1,0 +1,203 @@
+"""What became of runs whose process died: which they are, what is in doubt, and how they go on or are repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..errors import Fenced, PausedRun, PluperfectError, Refused
+from ..histories import RecordedRun
+from ..hooks import Part
+from ..rules import Proposal, Question, settle
+from ..states import Completed, Error, Failed, Retrying, Running, State
+from ..transitions import Ruling, Run, Transition
+
+if TYPE_CHECKING:
+    from .logs import OpenLog
+
+__all__ = ["Recovered", "in_doubt", "interrupted", "recover", "repair"]
+
+Repair = Literal["retry", "fail", "skip", "result"]
+
+REPAIRED: Final = "repair"
+"""Who recorded an entry that a person asked for: the ``by`` of the entry."""
+
+
+class Recovered(Struct, frozen=True):
+    """
+    What `recover` did with one run.
+
+    Attributes:
+        run: The run.
+        outcome: ``ended`` (see its state), ``paused``, ``held`` (somebody else carries it out), ``given up`` (too many
+            processes died of it), or ``not resumed``.
+        why: For those that were not resumed, the reason.
+    """
+
+    run: RecordedRun
+    outcome: str
+    why: str = ""
+
+
+def interrupted(log: OpenLog) -> list[RecordedRun]:
+    """The root runs that have not ended and that nobody alive carries out, the oldest first; without the paused ones."""
+    log.flush()
+    found: list[bytes] = []
+    for code in (1, 2, 3, 4):  # every state but the final ones
+        found += log.log.find(state=code, roots=True)
+    runs = [run for run in found if _abandoned(log, run) and not _paused(log.load(run))]
+    return [RecordedRun(log, run) for run in sorted(runs, key=lambda run: _born(log, run))]
+
+
+def in_doubt(log: OpenLog) -> list[RecordedRun]:
+    """
+    The calls of tasks that began and have no end on record, and whose process is gone, the oldest first.
+
+    Whether such a call took effect, nobody knows but the world outside. What becomes of it when its flow is resumed,
+    its ``on_interrupt`` says; `repair` says it now.
+    """
+    log.flush()
+    found: list[bytes] = []
+    for run in log.log.find(state=Running.code):
+        head = log.log.head(run)
+        if head is not None and log.load(run).birth.kind == "task" and _abandoned(log, head.root or run):
+            found.append(run)
+    return [RecordedRun(log, run) for run in sorted(found, key=lambda run: _born(log, run))]
+
+
+def _abandoned(log: OpenLog, root: bytes) -> bool:
+    holder = log.log.holder(root)
+    return holder is None or bool(holder.gone)
+
+
+def _paused(run: Run) -> bool:
+    return isinstance(run.state, Retrying) and run.state.cause == "paused"
+
+
+def _born(log: OpenLog, run: bytes) -> int:
+    head = log.log.head(run)
+    return 0 if head is None else head.born
+
+
+def recover(log: OpenLog, *, limit: int = 3, only: Iterable[str] | None = None) -> list[Recovered]:
+    """
+    Go on with every flow that a dead process left behind, one after the other, in this process.
+
+    Called at the start of a program, or as ``pluperfect resume --all``.
+
+    Args:
+        log: The log.
+        limit: How many processes may have died of a run; one that killed more is left, and reported.
+        only: Names of flows; None: all.
+
+    Raises:
+        ValueError: The limit is not a positive number.
+    """
+    if limit < 1:
+        raise ValueError(f"limit is how many processes may have died of a run: 1 or more, not {limit!r}.")
+    from .resuming import resume
+
+    wanted = None if only is None else set(only)
+    done: list[Recovered] = []
+    for run in interrupted(log):
+        if wanted is not None and run.folded.birth.name not in wanted:
+            continue
+        deaths = _deaths(run)
+        if deaths >= limit:
+            why = f"{deaths} processes died of it, and the limit is {limit}. Find out why, then `pluperfect resume {run.id}`"
+            done.append(Recovered(run, "given up", why))
+            continue
+        try:
+            resume(log, run.id)
+        except Fenced as error:
+            done.append(Recovered(run, "held", str(error)))
+        except PausedRun as pause:
+            done.append(Recovered(run, "paused", str(pause)))
+        except PluperfectError as error:
+            done.append(Recovered(run, "ended" if run.folded.final else "not resumed", str(error)))
+        else:
+            done.append(Recovered(run, "ended"))
+    return done
+
+
+def _deaths(run: RecordedRun) -> int:
+    """How many processes died while they carried a run out, the last one included."""
+    entries = run.transitions
+    marked = sum(isinstance(entry.to, Retrying) and entry.to.cause == "interrupted" for entry in entries)
+    return marked + isinstance(entries[-1].to, Running)
+
+
+def repair(
+    log: OpenLog,
+    run_id: str,
+    action: Repair,
+    *,
+    result: Any = None,
+    why: str = "",
+) -> RecordedRun:
+    """
+    Say what became of a call in doubt. It is proposed and judged like any other move, and recorded as a repair.
+
+    Args:
+        log: The log.
+        run_id: The run; one that began, has no end on record, and that nobody alive carries out.
+        action: ``retry``: it is called again when its flow goes on. ``fail``: it failed, in doubt. ``skip``: it
+            completed without a result. ``result``: it completed with this one.
+        result: With ``result`` alone.
+        why: For the record.
+
+    Raises:
+        ValueError: There is no such action, or the run is in no doubt.
+        Fenced: Somebody alive carries it out.
+        Refused: A rule refused; the refusal is on record.
+    """
+    if action not in ("retry", "fail", "skip", "result"):
+        raise ValueError(f"A repair is 'retry', 'fail', 'skip' or 'result', not {action!r}.")
+    recorded = log.run(run_id)
+    run = recorded.folded
+    root = run.birth.root
+    if not isinstance(run.state, Running):
+        raise ValueError(
+            f"{recorded!r} is in no doubt: it is {run.state}. Only a call that began and has no end can be repaired."
+        )
+    epoch = log.log.claim(root, log.clock.now())
+    try:
+        run = recorded.folded  # what it is now that nobody else can change it
+        if not isinstance(run.state, Running):
+            raise ValueError(f"{recorded!r} has gone on meanwhile: it is {run.state}. Nothing was changed.")
+        proposal = Proposal(_repaired(log, action, result, why), log.clock.now())
+        verdict, by = log.hooks.awake(None).review(run, proposal, None)
+        entry = settle(run, proposal, verdict, by, epoch)
+        if isinstance(entry, Question):
+            raise PluperfectError(
+                f"Rule {by!r} wants to ask the function behind the option {entry.option!r}, which is not at hand here. Resume"
+                f" the flow in its program instead: `pluperfect resume {root.hex()}`."
+            )
+        if isinstance(entry, Transition) and not entry.by:
+            entry = replace(entry, by=REPAIRED, why=why or f"somebody said {action}")
+        log.log.append((Part(run.id, root, run.seq, (entry,)),), epoch=epoch).wait()
+    finally:
+        log.log.release(root, epoch)
+        log.flush()
+    if isinstance(entry, Ruling):
+        raise Refused(
+            f"{proposal.to.kind} was refused for {recorded!r} by {entry.by}: {entry.why}.",
+            run=run.id.hex(),
+            by=entry.by,
+            why=entry.why,
+        )
+    return recorded
+
+
+def _repaired(log: OpenLog, action: str, result: Any, why: str) -> State:
+    if action == "retry":
+        return Retrying(why or "it is called again", "interrupted", log.clock.now())
+    if action == "fail":
+        text = why or "the process died while this call was under way; whether it took effect is not known"
+        return Failed(text, "in_doubt", Error("pluperfect.errors.InDoubt", text))
+    if action == "skip":
+        return Completed(why, log.hooks.pack(None), "Skipped")
+    return Completed(why, log.hooks.pack(result))
