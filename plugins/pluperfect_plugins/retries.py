@@ -21,6 +21,8 @@ _WORTH: Final = frozenset({"error", "returned"})
 
 
 def _count(value: Any) -> int:
+    if value is None:  # as Prefect's own signature has it
+        return 0
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"retries is a whole number, not {value!r}.")
     if value < 0:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from .authoring.context import current_frame, current_tags, tags
 from .authoring.frames import Frame
+from .client.schemas.objects import FlowRun, TaskRun
 from .errors import MissingContextError
 from .histories import id_text
 from .settings import Settings, get_current_settings
@@ -36,7 +37,10 @@ class _RunContext:
     @property
     def run(self) -> Run:
         """The run as folded so far."""
-        return self.body.run
+        run = self.body.run
+        if run.state is not None:
+            self.body.log.show(run.state, run)
+        return run
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -79,9 +83,9 @@ class FlowRunContext(_RunContext):
         return self.body.definition.owner
 
     @property
-    def flow_run(self) -> Run:
+    def flow_run(self) -> FlowRun:
         """The flow run as folded so far."""
-        return self.run
+        return FlowRun(self.run)
 
 
 class TaskRunContext(_RunContext):
@@ -99,9 +103,9 @@ class TaskRunContext(_RunContext):
         return self.body.definition.owner
 
     @property
-    def task_run(self) -> Run:
+    def task_run(self) -> TaskRun:
         """The task run as folded so far."""
-        return self.run
+        return TaskRun(self.run)
 
 
 class TagsContext:

@@ -35,7 +35,7 @@ def _seconds(value: Any) -> float | None:
         raise TypeError(f"timeout_seconds is a number of seconds or None, not {value!r}.")
     if not value >= 0:
         raise ValueError(f"timeout_seconds must be 0 or more, not {value!r}.")
-    return float(value)
+    return float(value) or None
 
 
 def _one_of(name: str, *words: str) -> Callable[[Any], Any]:
@@ -87,17 +87,27 @@ def _text(name: str) -> Callable[[Any], Any]:
     return check
 
 
+def _name(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        hint = " Perhaps you meant to call it?" if callable(value) else ""
+        raise TypeError(f"Expected string for parameter 'name'; got {type(value).__name__} instead.{hint}")
+    return value
+
+
 def _template(name: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is not None and not isinstance(value, str) and not callable(value):
-            raise TypeError(f"{name} is a template string or a callable that gives a string, not {value!r}.")
+            raise TypeError(
+                f"Expected string or callable for {name!r}; got {type(value).__name__} instead. It is a template over the"
+                " parameters, or a callable that gives a string."
+            )
         return value
 
     return check
 
 
 _COMMON: Final = (
-    Option("name", None, "what it is called; by default the function's name", _text("name")),
+    Option("name", None, "what it is called; by default the function's name", _name),
     Option("description", None, "by default the function's docstring", _text("description")),
     Option("version", None, "a version of your own", _text("version")),
     Option("tags", (), "labels to find its runs by"),
@@ -206,7 +216,8 @@ class Authored:
                 checked[name] = value if option.check is None else option.check(value)
         name = checked.get("name")
         if name is not None and (not name or _FORBIDDEN.intersection(name)):
-            raise InvalidNameError(f"The name {name!r} is empty or holds one of / % & > <. Choose another name.")
+            wrong = "contains an invalid character. Must not contain any of: / % & > <" if name else "is empty"
+            raise InvalidNameError(f"Name {name!r} {wrong}. Choose another name.")
         for name, option in known.items():
             if option.setting and name not in checked:
                 value = getattr(get_current_settings(), option.setting)
@@ -224,6 +235,8 @@ class Authored:
         return checked
 
     def _tags(self, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise TypeError(f"tags is a list of strings, not {value!r}.")
         tags: list[Any] = list(value)  # type: ignore[reportUnknownArgumentType]
@@ -398,6 +411,9 @@ class Bound:
 
     def __init__(self, authored: Any, obj: Any) -> None:
         self.authored, self.__self__ = authored, obj
+
+    # A Flow or Task to whoever asks by `isinstance`: programs tell plain functions from flows by it.
+    __class__: Any = property(lambda self: type(cast("Bound", self).authored))  # type: ignore[reportIncompatibleMethodOverride]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.authored(self.__self__, *args, **kwargs)

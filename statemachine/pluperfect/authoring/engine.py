@@ -133,6 +133,18 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     return waiting
 
 
+def announce_obstacle(frame: Frame) -> None:
+    """A run that was born into its final state has no course in which its recorders would be told."""
+    for waiting in tell(frame, frame.run):
+        finish_awaitable(waiting)
+
+
+async def announce_obstacle_async(frame: Frame) -> None:
+    """The same without blocking the event loop."""
+    for waiting in tell(frame, frame.run):
+        await waiting
+
+
 async def _guarded(waiting: Any, transition: Transition) -> None:
     try:
         await waiting
@@ -301,7 +313,9 @@ def call(request: Request, *, return_state: bool = False) -> Any:
     with in_turn(request):
         frame = born(request)
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            announce_obstacle(frame)
+        else:
             with under_way(frame):
                 drive(begin(frame), frame)
         return conclude(frame, return_state=return_state)
@@ -312,7 +326,9 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
     async with in_turn(request):
         frame = born(request)
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            await announce_obstacle_async(frame)
+        else:
             with under_way(frame):
                 await drive_async(begin(frame), frame)
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
@@ -326,7 +342,9 @@ def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]
         frame = born(request)
         frame.generator = own[0]
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            announce_obstacle(frame)
+        else:
             with under_way(frame):
                 try:
                     yield from drive_generator(begin(frame), frame)
@@ -345,7 +363,9 @@ async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerat
         frame = born(request)
         frame.generator = own[0]
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            await announce_obstacle_async(frame)
+        else:
             with under_way(frame):
                 try:
                     steps, answer = begin(frame), None
@@ -402,9 +422,6 @@ def submit(request: Request) -> Future[Any]:
         raise needs_flow(authored, "submit")
     frame = born(request)
     announce_submission(frame)
-    for found in frame.waits_for():
-        if found.frame is frame:
-            raise ValueError(f"{authored.name} would wait for itself.")
     frame.send()
     context = copy_context()
     future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future))
@@ -444,11 +461,12 @@ def _carry_out(future: Future[Any]) -> None:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
-        if not frame.run.final:
-            if frame.definition.owner.is_async and frame.remote is None:
-                finish_awaitable(drive_async(begin(frame), frame))
-            else:
-                drive(begin(frame), frame)
+        if frame.run.final:
+            announce_obstacle(frame)
+        elif frame.definition.owner.is_async and frame.remote is None:
+            finish_awaitable(drive_async(begin(frame), frame))
+        else:
+            drive(begin(frame), frame)
         _settle(future)
     except BaseException as error:
         future.settle(error)

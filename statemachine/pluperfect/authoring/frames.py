@@ -489,8 +489,13 @@ class Frame:
         asked = self.definition.options.get(option)
         if not callable(asked):
             return asked
-        about.read_with(self.log.unpack)
-        return asked(self.definition.owner, self.run, about)
+        from ..client.schemas.objects import FlowRun, TaskRun
+
+        for state in (self.run.state, about):
+            if state is not None:
+                self.log.show(state, self.run)
+        shown = FlowRun if self.definition.kind == "flow" else TaskRun
+        return asked(self.definition.owner, shown(self.run), about)
 
     def answered(self, option: str, answer: Any) -> Any:
         """The answer as it is recorded."""
@@ -524,7 +529,7 @@ class Frame:
         if not self.waits:
             return []
         runs = each_run((self.args, self.kwargs, self.wait_for))
-        return [found.run for found in runs if isinstance(found.run, Future)]
+        return [found.run for found in runs if isinstance(found.run, Future) and found.run.frame is not self]
 
     def resolve(self) -> Failed | None:
         """
@@ -537,6 +542,8 @@ class Frame:
             return None
         for found in each_run((self.args, self.kwargs, self.wait_for)):
             if isinstance(found.run, Future):
+                if found.run.frame is self:
+                    return outcomes.failed(self, ValueError(self._depends_on_itself()))
                 found.run.look()
             if not found.tolerated():
                 return outcomes.failed(self, self._upstream_failed(found), "upstream")
@@ -552,6 +559,12 @@ class Frame:
             return name
         self.name = name
         return None
+
+    def _depends_on_itself(self) -> str:
+        return (
+            f"{self.run.birth.run_name} depends on itself: its own future was put into its arguments after it was"
+            " submitted, and waiting for it would be a deadlock. Hand over a copy of what you go on to change."
+        )
 
     def _upstream_failed(self, found: Found) -> UpstreamFailed:
         state = found.state

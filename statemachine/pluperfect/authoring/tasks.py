@@ -60,7 +60,7 @@ class Task(Authored, Generic[P, R]):
         Raises:
             MissingContextError: No flow runs here.
         """
-        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        return_state, wait_for = kwargs.pop("return_state", False), _as_it_is(kwargs.pop("wait_for", None))
         future = engine.submit(Request(self, args, kwargs, wait_for))
         if return_state:
             future.wait()
@@ -83,7 +83,7 @@ class Task(Authored, Generic[P, R]):
             MappingMissingIterable: There is nothing to iterate over.
             MissingContextError: No flow runs here.
         """
-        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        return_state, wait_for = kwargs.pop("return_state", False), _as_it_is(kwargs.pop("wait_for", None))
         given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
         columns = {place: column(value) for place, value in given.items()}
         mapped = {place: items for place, items in columns.items() if items is not None}
@@ -135,6 +135,11 @@ class Task(Authored, Generic[P, R]):
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         """As a method: bound to its object, which is the first argument of the call."""
         return self.bound_to(obj, owner)
+
+
+def _as_it_is(wait_for: Any) -> Any:
+    """What a call waits for, as it stands now: the caller's list may go on to collect the call's own future."""
+    return tuple(cast("list[Any]", wait_for)) if isinstance(wait_for, list) else wait_for or ()
 
 
 def constant(value: Any) -> Any:

@@ -175,7 +175,7 @@ class Validator:
                 made_kwargs[where] = made
         if wrong:
             raise ParameterTypeError(
-                f"{self._name}() was given what does not fit its parameters:\n"
+                f"Flow run received invalid parameters: {self._name}() was given what does not fit:\n"
                 + "\n".join(f"  {line}" for line in wrong)
                 + "\nFix the value, loosen the annotation, or switch the check off with validate_parameters=False."
             )
