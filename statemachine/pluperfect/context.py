@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Self
 
-from .authoring.context import current_frame, current_tags, tags
+from .authoring.context import current_tags, frame_at_hand, tags
 from .authoring.frames import Frame
 from .client.schemas.objects import FlowRun, TaskRun
 from .errors import MissingContextError
@@ -48,6 +49,12 @@ class _RunContext:
         return dict(self.body.arguments)
 
     @property
+    def start_time(self) -> datetime | None:
+        """When the body was first begun."""
+        run = self.run
+        return None if run.state is None else run.state.state_details.start_time
+
+    @property
     def log(self) -> Any:
         """The log that the run is recorded in."""
         return self.body.log
@@ -73,7 +80,7 @@ class FlowRunContext(_RunContext):
     @classmethod
     def get(cls) -> Self | None:
         """The context at hand; None outside of flows."""
-        here = current_frame.get()
+        here = frame_at_hand()
         flow = None if here is None else here.flow
         return None if flow is None else cls(flow)
 
@@ -81,6 +88,11 @@ class FlowRunContext(_RunContext):
     def flow(self) -> Any:
         """The flow."""
         return self.body.definition.owner
+
+    @property
+    def task_runner(self) -> Any:
+        """The flow's option: where the calls that it submits are made."""
+        return self.body.definition.options["task_runner"]
 
     @property
     def flow_run(self) -> FlowRun:
@@ -94,7 +106,7 @@ class TaskRunContext(_RunContext):
     @classmethod
     def get(cls) -> Self | None:
         """The context at hand; None outside of tasks."""
-        here = current_frame.get()
+        here = frame_at_hand()
         return cls(here) if here is not None and here.definition.kind == "task" else None
 
     @property

@@ -21,7 +21,7 @@ from .errors import UnknownRun
 from .hooks import Log
 from .manager import Hooks
 from .records import decode, open_record
-from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Spec, State, StateDetails, codec_of, usable
+from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Running, Spec, State, StateDetails, codec_of, usable
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
 __all__ = ["Histories", "Made", "RecordedRun", "Seen", "id_text", "short_id"]
@@ -362,7 +362,18 @@ class Histories:
             UUID(bytes=run) if spec is not None and spec.kind == "task" else None,
             datetime.fromtimestamp(due, UTC) if due else None,
             state.key or None if isinstance(state, Cached) else None,
+            start_time=self._begun(run),
         )
+
+    def _begun(self, run: bytes) -> datetime | None:
+        """When the body of a run was first begun: mostly its second entry; refusals and delays may stand before."""
+        seq = 1
+        while records := self.log.records(run, seq, seq + 1):
+            entry = decode(records[0])
+            if entry is not None and isinstance(entry.to, Running):
+                return datetime.fromtimestamp(entry.at, UTC)
+            seq += 1
+        return None
 
     def _flow_of(self, run: bytes, spec: Spec | None) -> bytes | None:
         """The run itself where it is a flow's, else the nearest flow run above it."""

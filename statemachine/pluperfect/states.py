@@ -174,6 +174,7 @@ class StateDetails(Struct, frozen=True):
         scheduled_time: Not before this time.
         cache_key: The key that a cached result was found under.
         retriable: Whether another attempt may be made; None: as the options say.
+        start_time: When the body of the run was first begun; None before.
     """
 
     flow_run_id: Any = None
@@ -181,9 +182,23 @@ class StateDetails(Struct, frozen=True):
     scheduled_time: Any = None
     cache_key: str | None = None
     retriable: bool | None = None
+    start_time: datetime | None = None
 
 
-class State(Struct, frozen=True, array_like=True, dict=True):
+class _ByType(msgspec.StructMeta):
+    """``State(type=StateType.FAILED, message="...")`` makes one of the eight, as Prefect's base class does."""
+
+    if not TYPE_CHECKING:  # to type checkers a state is made as any Struct
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - it is a metaclass
+            if "type" in given and cls is State:
+                from .labels import of_type
+
+                return of_type(**given)
+            return super().__call__(*args, **given)
+
+
+class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     """
     What a run is in. ``kind`` is one of eight; ``name`` is the label that people read.
 

@@ -25,6 +25,8 @@ __all__ = ["Authored", "Bound"]
 T = TypeVar("T")
 
 _FORBIDDEN: Final = frozenset("/%&><")
+_OWN: Final = frozenset({"name", "description", "tags", "version"})
+"""Options that are attributes of their own."""
 LEVELS: Final = ("effect", "result", "lazy")
 
 
@@ -314,6 +316,17 @@ class Authored:
                 if name in known:
                     return known[name].default
         raise AttributeError(f"{self.kind.capitalize()} {self.__dict__.get('name', '')!r} has no attribute {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Setting an option counts from the next call on: ``my_flow.timeout_seconds = 5``."""
+        given: dict[str, Any] | None = self.__dict__.get("given")
+        option = None if given is None else {**ENGINE[self.kind], **builtin_options(self.kind)}.get(name)
+        if given is None or option is None or name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            given[name] = value if option.check is None else option.check(value)
+        if "known" in self.__dict__:
+            self.known.clear()
 
     # --- callbacks, added after the fact
 

@@ -23,7 +23,7 @@ from ..transitions import Run, Transition
 from .announce import announce_call, announce_submission
 from .births import Request, born, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
-from .context import current_frame
+from .context import current_frame, telling
 from .frames import Frame
 from .futures import Future
 from .names import keyed_id
@@ -128,8 +128,9 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     waiting: list[Any] = []
     for run, transition in told:
         frame.log.show(transition.to, run)
-        answers = frame.attending.notify(run, transition, frame.definition)
-        waiting.extend(_guarded(awaitable, transition) for awaitable in answers)
+        with telling(frame):
+            answers = frame.attending.notify(run, transition, frame.definition)
+        waiting.extend(_guarded(awaitable, transition, frame) for awaitable in answers)
     return waiting
 
 
@@ -145,9 +146,10 @@ async def announce_obstacle_async(frame: Frame) -> None:
         await waiting
 
 
-async def _guarded(waiting: Any, transition: Transition) -> None:
+async def _guarded(waiting: Any, transition: Transition, frame: Frame) -> None:
     try:
-        await waiting
+        with telling(frame):
+            await waiting
     except Exception:
         grumble("recorded", transition)
 

@@ -339,6 +339,8 @@ class Frame:
         ask = self.attending.cache_key
         if ask is None:
             return facts
+        if self.run.state is not None:
+            self.log.show(self.run.state, self.run)
         flow = self.flow
         key = ask(self.run, self.definition, self.arguments, {} if flow is None else flow.arguments)
         if key is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from ..errors import MappingLengthMismatch, MappingMissingIterable, UpstreamFailed
 from ..states import State
 from . import engine
-from .annotations import Annotation, opaque, quote, unmapped
+from .annotations import Annotation, allow_failure, opaque, quote, unmapped
 from .births import Request
 from .context import current_frame
 from .definitions import Authored
@@ -165,7 +165,11 @@ def column(value: Any) -> list[Any] | None:
         mark = cast("Annotation[Any]", value)
         if isinstance(mark, opaque):
             return None
-        items = column(mark.value)
+        inner: Any = mark.value
+        held = isinstance(mark, allow_failure) and isinstance(inner, Future | State)
+        if held and _ended(cast("Future[Any] | State", inner)).is_failed():
+            return None  # each call is given the exception
+        items = column(inner)
         return None if items is None else [mark.rewrap(item) for item in items]
     if isinstance(value, Future | State):
         return column(_result_of(cast("Future[Any] | State", value)))
@@ -174,11 +178,16 @@ def column(value: Any) -> list[Any] | None:
     return list(cast("Iterable[Any]", value))
 
 
+def _ended(found: Future[Any] | State) -> State:
+    if not isinstance(found, Future):
+        return found
+    found.wait()
+    found.look()
+    return found.state
+
+
 def _result_of(found: Future[Any] | State) -> Any:
-    if isinstance(found, Future):
-        found.wait()
-        found.look()
-    state = found.state if isinstance(found, Future) else found
+    state = _ended(found)
     if state.is_completed():
         return state.result()
     name = found.frame.run.name if isinstance(found, Future) else getattr(state, "name", state.kind)

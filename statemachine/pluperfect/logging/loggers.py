@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from ..authoring.context import current_frame
+from ..authoring.context import frame_at_hand
 from ..consoles import LOGGERS, Line, RunLogger, run_logger
 from ..errors import MissingContextError
 from ..transitions import Run
@@ -40,7 +40,7 @@ def get_run_logger(context: Any = None, **extra: Any) -> RunLogger:
     Raises:
         MissingContextError: No flow or task runs here.
     """
-    here: Any = current_frame.get() if context is None else context.body
+    here: Any = frame_at_hand() if context is None else context.body
     if here is None and all(logger.disabled for logger in LOGGERS.values()):
         return RunLogger(LOGGERS["flow"], extra)  # under disable_run_logger(): a logger that says nothing
     if here is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from ..authoring.context import current_frame, current_tags
+from ..authoring.context import current_tags, frame_at_hand
 from ..authoring.frames import Frame
 from ..authoring.signals import NO_PAYLOAD
 from ..histories import id_text
@@ -114,7 +114,7 @@ class _FlowRun(_Place):
     }
 
     def _frame(self) -> Frame | None:
-        here = current_frame.get()
+        here = frame_at_hand()
         return None if here is None else here.flow
 
 
@@ -130,7 +130,7 @@ class _TaskRun(_Place):
     }
 
     def _frame(self) -> Frame | None:
-        here = current_frame.get()
+        here = frame_at_hand()
         return here if here is not None and here.definition.kind == "task" else None
 
 

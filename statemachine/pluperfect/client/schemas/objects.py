@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +59,17 @@ class _RunView:
     def expected_start_time(self) -> datetime:
         """When the run was to begin: at its scheduled time, else at its birth."""
         return self.state.state_details.scheduled_time or self.created
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the body was first begun; None before."""
+        return self.state.state_details.start_time
+
+    @property
+    def total_run_time(self) -> timedelta:
+        """From the first beginning to the last change of state, waits between attempts included."""
+        begun = self.start_time
+        return timedelta() if begun is None else datetime.fromtimestamp(self.folded.updated, UTC) - begun
 
     @property
     def end_time(self) -> datetime | None:
