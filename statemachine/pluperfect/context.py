@@ -168,5 +168,5 @@ def get_run_context() -> FlowRunContext | TaskRunContext:
     """
     found = TaskRunContext.get() or FlowRunContext.get()
     if found is None:
-        raise MissingContextError("No flow or task runs here: there is no run context.")
+        raise MissingContextError("No run context available. You are not in a flow or task run: none runs here.")
     return found

@@ -14,7 +14,7 @@ import pytest
 from pluperfect import Flow, Task, allow_failure, flow, get_run_logger, task
 from pluperfect.client.schemas.objects import FlowRun, State, StateDetails, StateType, TaskRun
 from pluperfect.context import FlowRunContext, TaskRunContext, get_run_context
-from pluperfect.errors import InvalidNameError, ParameterTypeError, ReservedArgumentError
+from pluperfect.errors import InvalidNameError, MissingContextError, ParameterTypeError, ReservedArgumentError
 from pluperfect.runtime import flow_run as flow_run_at_hand
 from pluperfect.settings import get_current_settings, temporary_settings
 from pluperfect.states import Cancelled, Completed, Crashed, Failed, Pending, Retrying, Running, Scheduled
@@ -330,12 +330,27 @@ def test_each_call_is_given_a_default_of_its_own(log):
 
 
 def test_a_flow_has_the_hash_of_its_file_as_version():
-    assert flow(test_a_flow_has_the_hash_of_its_file_as_version)._default_version() == file_hash(__file__)
+    assert flow(test_a_flow_has_the_hash_of_its_file_as_version).version == file_hash(__file__)
+    assert flow(version="2")(print).version == "2"
+    assert task(print).version is None
 
 
 def test_a_setting_takes_a_path(tmp_path):
     with temporary_settings({"PREFECT_HOME": tmp_path}):
         assert get_current_settings().home == str(tmp_path)
+
+
+def test_a_coroutine_that_an_async_flow_returns_is_awaited(log):
+    @task
+    async def step():
+        return 5
+
+    @flow
+    async def whole():
+        return step()
+
+    assert asyncio.run(whole()) == 5
+    assert log.run("whole").result() == 5
 
 
 # --- futures
@@ -410,7 +425,7 @@ def refused(call):
     ("call", "error", "words"),
     [
         (lambda: flow(name="a/b")(print), InvalidNameError, "contains an invalid character"),
-        (lambda: flow(name=1)(print), TypeError, "Expected string for parameter 'name'; got int instead."),
+        (lambda: flow(name=1)(print), TypeError, "Expected string for flow parameter 'name'; got int instead."),
         (lambda: flow(name=len)(print), TypeError, "Perhaps you meant to call it?"),
         (lambda: flow(flow_run_name=3)(print), TypeError, "Expected string or callable for 'flow_run_name'; got int"),
         (lambda: task(task_run_name=3)(print), TypeError, "Expected string or callable for 'task_run_name'; got int"),
@@ -420,6 +435,9 @@ def refused(call):
         (lambda: task(retry_jitter_factor=-1)(print), ValueError, "`retry_jitter_factor` must be >= 0"),
         (lambda: task(lambda wait_for: 1), ReservedArgumentError, "'wait_for' is a reserved argument name"),
         (lambda: flow(validated)("x"), ParameterTypeError, "Flow run received invalid parameters"),
+        (get_run_logger, MissingContextError, "no active flow or task run context"),
+        (lambda: get_run_logger("mine"), TypeError, "Received unexpected type 'str' for context."),
+        (get_run_context, MissingContextError, "No run context available"),
         (lambda: flow(lambda: 1, flow_run_name=lambda: 3)(), TypeError, "returned type int but a string is required"),
     ],
 )
@@ -441,7 +459,9 @@ def test_a_passed_limit_is_told_in_prefects_words(log):
 
         time.sleep(5)
 
-    assert "exceeded timeout of 0.05 second(s)" in slow(return_state=True).message
+    state = slow(return_state=True)
+    assert "exceeded timeout of 0.05 second(s)" in state.message
+    assert "timed out after 0.05 second(s)" in str(state.result(raise_on_failure=False))
     assert task(timeout_seconds=0)(print).timeout_seconds is None
 
 

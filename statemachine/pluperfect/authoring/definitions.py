@@ -89,11 +89,14 @@ def _text(name: str) -> Callable[[Any], Any]:
     return check
 
 
-def _name(value: Any) -> Any:
-    if value is not None and not isinstance(value, str):
-        hint = " Perhaps you meant to call it?" if callable(value) else ""
-        raise TypeError(f"Expected string for parameter 'name'; got {type(value).__name__} instead.{hint}")
-    return value
+def _name(kind: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            hint = " Perhaps you meant to call it?" if callable(value) else ""
+            raise TypeError(f"Expected string for {kind} parameter 'name'; got {type(value).__name__} instead.{hint}")
+        return value
+
+    return check
 
 
 def _template(name: str) -> Callable[[Any], Any]:
@@ -109,7 +112,6 @@ def _template(name: str) -> Callable[[Any], Any]:
 
 
 _COMMON: Final = (
-    Option("name", None, "what it is called; by default the function's name", _name),
     Option("description", None, "by default the function's docstring", _text("description")),
     Option("version", None, "a version of your own", _text("version")),
     Option("tags", (), "labels to find its runs by"),
@@ -124,6 +126,7 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
     "flow": {
         option.name: option
         for option in (
+            Option("name", None, "what it is called; by default the function's name", _name("flow")),
             *_COMMON,
             Option("flow_run_name", None, "a template over the parameters, or a callable", _template("flow_run_name")),
             Option("task_runner", "threads", "where submitted calls run: a name, a runner, or an executor", _runner),
@@ -145,6 +148,7 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
     "task": {
         option.name: option
         for option in (
+            Option("name", None, "what it is called; by default the function's name", _name("task")),
             *_COMMON,
             Option("task_run_name", None, "a template over the parameters, or a callable", _template("task_run_name")),
             Option(
@@ -183,7 +187,8 @@ class Authored:
         self.name: str = self.given.get("name") or self._default_name(fn)
         self.description: str | None = self.given.get("description") or inspect.getdoc(fn)
         self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
-        self.version: str | None = self.given.get("version")
+        if self.given.get("version") is not None:
+            self.version: str | None = self.given["version"]
         module, qualname = getattr(fn, "__module__", ""), getattr(fn, "__qualname__", type(fn).__qualname__)
         self.key = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
@@ -282,7 +287,7 @@ class Authored:
             key=self.key,
             options=options,
             tags=tuple(sorted(self.tags)),
-            version=self.version if self.version is not None else self._default_version(),
+            version=self.version,
             owner=self,
         )
 
@@ -309,6 +314,8 @@ class Authored:
     def __getattr__(self, name: str) -> Any:
         """An option, given or by default: ``my_task.retries``, ``my_flow.timeout_seconds``."""
         given: dict[str, Any] = self.__dict__.get("given", {})
+        if name == "version":  # none was given; a flow reads its file for it, not before somebody asks
+            return self._default_version()
         if name in given:
             return given[name]
         if not name.startswith("_"):

@@ -153,7 +153,7 @@ def timed_out(frame: Frame, elapsed: float) -> State:
         child.cut()
     kind, name = frame.definition.kind.capitalize(), frame.run.birth.run_name
     text = f"{kind} run {name!r} exceeded timeout of {frame.limit} second(s)"  # programs match on Prefect's words
-    error = RunTimeout(text)
+    error = RunTimeout(f"{kind} run {name!r} timed out after {frame.limit} second(s)")
     return _carrying(TimedOut(text, frame.limit, elapsed, _error(frame, error)), error)
 
 
