@@ -15,6 +15,7 @@ from pluperfect import Flow, Task, allow_failure, flow, get_run_logger, task
 from pluperfect.client.schemas.objects import FlowRun, State, StateDetails, StateType, TaskRun
 from pluperfect.context import FlowRunContext, TaskRunContext, get_run_context
 from pluperfect.errors import InvalidNameError, MissingContextError, ParameterTypeError, ReservedArgumentError
+from pluperfect.logging import get_logger
 from pluperfect.runtime import flow_run as flow_run_at_hand
 from pluperfect.settings import get_current_settings, temporary_settings
 from pluperfect.states import Cancelled, Completed, Crashed, Failed, Pending, Retrying, Running, Scheduled
@@ -484,6 +485,11 @@ def test_a_record_of_a_run_has_the_fields_that_prefects_formats_name(log, caplog
     assert of_task.task_run_id == log.run("step").id
     assert (of_flow.flow_name, of_flow.flow_run_name) == ("whole", log.run("whole").name)
     assert of_flow.flow_run_id == log.run("whole").id
+
+
+@pytest.mark.parametrize("name", [None, "", "pluperfect"])
+def test_a_logger_without_a_name_is_the_one_at_the_top(name):
+    assert get_logger(name).name == "pluperfect"
 
 
 def test_the_modules_of_runtime_are_modules():

@@ -24,7 +24,7 @@ __all__ = [
 
 def get_logger(name: str | None = None) -> logging.Logger:
     """The logger ``pluperfect``, or the one of this name below it."""
-    if name is None:
+    if not name:
         return logging.getLogger("pluperfect")
     return logging.getLogger(name if name.split(".")[0] == "pluperfect" else f"pluperfect.{name}")
 
