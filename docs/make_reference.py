@@ -18,6 +18,7 @@ import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
@@ -305,6 +306,9 @@ def constant(name: str, value: Any, home: str, missing: Missing) -> list[str]:
     """A value that a module holds."""
     found = source_of(name, home)
     doc = markdown(found.doc) if found else ""
+    if isinstance(value, ModuleType):  # a place whose attributes are asked for one by one
+        doc = markdown(inspect.getdoc(value) or "")
+        value = getattr(importlib.import_module(f"{home}.places"), name.upper())
     if not doc and found:
         doc = remark(name, home)
     attributes = getattr(type(value), "_known", None)
@@ -343,7 +347,8 @@ def home_of(name: str, module: str) -> str:
             above = module.split(".")
             file = Path(str(importlib.import_module(module).__file__))
             above = above[: len(above) + (file.stem == "__init__") - node.level] if node.level else []
-            return home_of(name, ".".join([*above, *([node.module] if node.module else [])]))
+            there = ".".join([*above, *([node.module] if node.module else [])])
+            return module if there == module else home_of(name, there)
     return module
 
 

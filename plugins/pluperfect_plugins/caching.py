@@ -26,6 +26,7 @@ from pluperfect.cache_policies import (
     RunId,
     TaskSource,
 )
+from pluperfect.client.schemas.objects import TaskRun
 from pluperfect.digests import Undigestible, digest, place_of
 from pluperfect.errors import PluginError
 from pluperfect.histories import id_text
@@ -103,7 +104,7 @@ class KeyContext(Struct, frozen=True):
     """What a ``cache_key_fn`` is given beside the arguments."""
 
     task: Any
-    task_run: Run
+    task_run: TaskRun
     parameters: Mapping[str, Any]
 
 
@@ -210,7 +211,7 @@ class _NoneGiven(_NoKey):
 
 
 def _context(call: _Call) -> KeyContext:
-    return KeyContext(call.definition.owner, call.run, call.arguments)
+    return KeyContext(call.definition.owner, TaskRun(call.run), call.arguments)
 
 
 def _asked(policy: CacheKeyFnPolicy, call: _Call) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
+from pluperfect.client.schemas.objects import FlowRun, TaskRun
 from pluperfect.hooks import Definition, Option, hookimpl
 from pluperfect.states import Cached, Completed, Failed, Running, State, TimedOut
 from pluperfect.transitions import Run, Transition
@@ -15,25 +16,22 @@ __all__ = ["options", "recorded"]
 _log: Final = logging.getLogger("pluperfect.plugins")
 
 
-def _callables(name: str) -> Callable[[Any], Any]:
+def _callables(name: str, kind: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is None:
             return None
-        listed: list[Any] = (
-            [value] if callable(value) else list(cast("Iterable[Any]", value)) if _listable(value) else [None]
+        advice = (
+            f"Please provide a list of hooks to {name!r}:\n\n@{kind}({name}=[hook1, hook2])\ndef my_{kind}():\n\tpass"
         )
+        if not isinstance(value, Iterable):
+            raise TypeError(f"Expected iterable for {name!r}; got {type(value).__name__} instead. {advice}")
+        listed = list(cast("Iterable[Any]", value))
         for item in listed:
             if not callable(item):
-                raise TypeError(
-                    f"{name} is a list of callables, each called with (flow or task, run, state); got {value!r}."
-                )
+                raise TypeError(f"Expected callables in {name!r}; got {type(item).__name__} instead. {advice}")
         return tuple(listed)
 
     return check
-
-
-def _listable(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
 
 
 _TASK: Final = ("on_running", "on_completion", "on_failure")
@@ -42,9 +40,11 @@ _FLOW: Final = (*_TASK, "on_cancellation", "on_crashed")
 
 @hookimpl
 def options(kind: str) -> Sequence[Option]:
-    """The lists of callables; a single callable will do."""
+    """The lists of callables."""
     names = _FLOW if kind == "flow" else _TASK
-    return [Option(name, None, f"called {name.replace('_', ' ')}", _callables(name), wakes=True) for name in names]
+    return [
+        Option(name, None, f"called {name.replace('_', ' ')}", _callables(name, kind), wakes=True) for name in names
+    ]
 
 
 def _moment(state: State) -> str:
@@ -93,7 +93,8 @@ async def _await_rest(
 
 def _told(call: Callable[..., Any], run: Run, transition: Transition, definition: Definition) -> Any:
     try:
-        return call(definition.owner, run, transition.to)
+        shown = FlowRun(run) if definition.kind == "flow" else TaskRun(run)
+        return call(definition.owner, shown, transition.to)
     except Exception:
         _complain(call, definition)
         return None

@@ -21,6 +21,8 @@ _WORTH: Final = frozenset({"error", "returned"})
 
 
 def _count(value: Any) -> int:
+    if value is None:  # as Prefect's own signature has it
+        return 0
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"retries is a whole number, not {value!r}.")
     if value < 0:
@@ -43,7 +45,7 @@ def _delay(value: Any) -> Any:
         listed = [_seconds(item) for item in cast("Iterable[Any]", value)]
         if len(listed) > MOST:
             raise ValueError(
-                f"retry_delay_seconds lists {len(listed)} delays; {MOST} are the most. The last one repeats."
+                f"Can not configure more than {MOST} retry delays; retry_delay_seconds lists {len(listed)}. The last one repeats."
             )
         return tuple(listed)
     return _seconds(value)
@@ -55,7 +57,7 @@ def _factor(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"retry_jitter_factor is a number or None, not {value!r}.")
     if not 0 <= value < math.inf:
-        raise ValueError(f"retry_jitter_factor must be 0 or more, and finite, not {value!r}.")
+        raise ValueError(f"`retry_jitter_factor` must be >= 0, and finite, not {value!r}.")
     return float(value)
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .histories import id_text
 from .settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def run_extra(run: Run) -> dict[str, Any]:
-    """What a record says of its run."""
+    """What a record says of its run: as we call it, and as Prefect's formats do (``%(flow_run_name)s``)."""
     spec = run.birth
-    return {"run_id": run.id.hex(), "run_name": spec.run_name, "run_kind": spec.kind}
+    kind, name, id = spec.kind, spec.run_name, run.id.hex()
+    own = {f"{kind}_run_id": id_text(run.id), f"{kind}_run_name": name, f"{kind}_name": spec.name}
+    return {"run_id": id, "run_name": name, "run_kind": kind, **own}
 
 
 def run_logger(run: Run, **extra: Any) -> RunLogger:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Self
 
-from .authoring.context import current_frame, current_tags, tags
+from .authoring.context import current_tags, frame_at_hand, tags
 from .authoring.frames import Frame
+from .client.schemas.objects import FlowRun, TaskRun
 from .errors import MissingContextError
 from .histories import id_text
 from .settings import Settings, get_current_settings
@@ -36,12 +38,21 @@ class _RunContext:
     @property
     def run(self) -> Run:
         """The run as folded so far."""
-        return self.body.run
+        run = self.body.run
+        if run.state is not None:
+            self.body.log.show(run.state, run)
+        return run
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The arguments by parameter, defaults included."""
         return dict(self.body.arguments)
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the body was first begun."""
+        run = self.run
+        return None if run.state is None else run.state.state_details.start_time
 
     @property
     def log(self) -> Any:
@@ -69,7 +80,7 @@ class FlowRunContext(_RunContext):
     @classmethod
     def get(cls) -> Self | None:
         """The context at hand; None outside of flows."""
-        here = current_frame.get()
+        here = frame_at_hand()
         flow = None if here is None else here.flow
         return None if flow is None else cls(flow)
 
@@ -79,9 +90,14 @@ class FlowRunContext(_RunContext):
         return self.body.definition.owner
 
     @property
-    def flow_run(self) -> Run:
+    def task_runner(self) -> Any:
+        """The flow's option: where the calls that it submits are made."""
+        return self.body.definition.options["task_runner"]
+
+    @property
+    def flow_run(self) -> FlowRun:
         """The flow run as folded so far."""
-        return self.run
+        return FlowRun(self.run)
 
 
 class TaskRunContext(_RunContext):
@@ -90,7 +106,7 @@ class TaskRunContext(_RunContext):
     @classmethod
     def get(cls) -> Self | None:
         """The context at hand; None outside of tasks."""
-        here = current_frame.get()
+        here = frame_at_hand()
         return cls(here) if here is not None and here.definition.kind == "task" else None
 
     @property
@@ -99,9 +115,9 @@ class TaskRunContext(_RunContext):
         return self.body.definition.owner
 
     @property
-    def task_run(self) -> Run:
+    def task_run(self) -> TaskRun:
         """The task run as folded so far."""
-        return self.run
+        return TaskRun(self.run)
 
 
 class TagsContext:
@@ -152,5 +168,5 @@ def get_run_context() -> FlowRunContext | TaskRunContext:
     """
     found = TaskRunContext.get() or FlowRunContext.get()
     if found is None:
-        raise MissingContextError("No flow or task runs here: there is no run context.")
+        raise MissingContextError("No run context available. You are not in a flow or task run: none runs here.")
     return found

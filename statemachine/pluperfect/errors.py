@@ -28,6 +28,7 @@ __all__ = [
     "PausedRun",
     "PluginError",
     "PluperfectError",
+    "PrefectException",
     "RedactedValue",
     "Refused",
     "ReservedArgumentError",
@@ -54,6 +55,9 @@ __all__ = [
 
 class PluperfectError(Exception):
     """The base of every error that this library raises on its own account."""
+
+
+PrefectException = PluperfectError
 
 
 # --- a rule, a plugin or the engine erred ---------------------------------------------------------------

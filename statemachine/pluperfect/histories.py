@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from .errors import UnknownRun
 from .hooks import Log
 from .manager import Hooks
 from .records import decode, open_row
-from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
+from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Running, Spec, State, StateDetails, codec_of, usable
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
 
 __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
@@ -392,7 +393,44 @@ class Histories:
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""
         state.read_with(self.unpack)
-        state.belongs_to(run.id, datetime.fromtimestamp(run.updated, UTC), run.attempt)
+        # The id and the spec, not the run: that holds the state, which would then hold itself.
+        details = partial(self.details, run.id, run.spec)
+        state.belongs_to(run.id, datetime.fromtimestamp(run.updated, UTC), run.attempt, details)
+
+    def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
+        """What is known beside a state of this run: the ids around it, its time, its key."""
+        from uuid import UUID
+
+        due: Any = getattr(state, "due", None)
+        flow = self._flow_of(run, spec)
+        return StateDetails(
+            None if flow is None else UUID(bytes=flow),
+            UUID(bytes=run) if spec is not None and spec.kind == "task" else None,
+            datetime.fromtimestamp(due, UTC) if due else None,
+            state.key or None if isinstance(state, Cached) else None,
+            start_time=self._begun(run),
+        )
+
+    def _begun(self, run: bytes) -> datetime | None:
+        """When the body of a run was first begun: mostly its second entry; refusals and delays may stand before."""
+        seq = 1
+        while records := self.log.records(run, seq, seq + 1):
+            entry = decode(records[0])
+            if entry is not None and isinstance(entry.to, Running):
+                return datetime.fromtimestamp(entry.at, UTC)
+            seq += 1
+        return None
+
+    def _flow_of(self, run: bytes, spec: Spec | None) -> bytes | None:
+        """The run itself where it is a flow's, else the nearest flow run above it."""
+        while spec is not None and spec.kind != "flow":
+            if spec.parent is None:
+                return None
+            run = spec.parent
+            born = next(iter(self.log.records(run, 0, 1)), None)
+            entry = None if born is None else decode(born)
+            spec = getattr(None if entry is None else entry.to, "spec", None)
+        return None if spec is None else run
 
     def recorded_data(self, run: bytes, seq: int) -> Any:
         """The packed result that a run recorded at ``seq``; None where there is none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from .states import Answer, Completed, Failed, Pending, Retrying, State, StateType, asked_by_coroutine
+from .states import Answer, Completed, Failed, Pending, Retrying, Running, State, StateType, asked_by_coroutine
 
 __all__ = [
     "AwaitingConcurrencySlot",
@@ -28,6 +28,7 @@ __all__ = [
     "exception_to_failed_state",
     "get_state_exception",
     "is_state_iterable",
+    "of_type",
     "raise_state_exception",
     "return_value_to_state",
 ]
@@ -99,6 +100,27 @@ def Cancelling(message: str = "", *, name: str = "Cancelling") -> Failed:  # noq
 def Crashed(message: str = "", *, data: Any = None, name: str = "Crashed") -> Failed:  # noqa: N802
     """Failed by something that is no ``Exception``."""
     return Failed(message, "crashed", data=data, name=name)
+
+
+def of_type(type: StateType | str, message: str | None = None, name: str | None = None, data: Any = None) -> State:
+    """The state that Prefect means by one of its types: of our kinds, under the label given or the type's own."""
+    kind = StateType(type)
+    text, label = message or "", name or kind.value.capitalize()
+    if kind is StateType.COMPLETED:
+        return Completed(text, data, name=label)
+    if kind is StateType.FAILED:
+        return Failed(text, data=data, name=label)
+    if kind is StateType.CRASHED:
+        return Crashed(text, data=data, name=label)
+    if kind is StateType.CANCELLED:
+        return Cancelled(text, data=data, name=label)
+    if kind is StateType.CANCELLING:
+        return Cancelling(text, name=label)
+    if kind is StateType.SCHEDULED:
+        return Scheduled(message=text, name=label)
+    if kind is StateType.PAUSED:
+        return Paused(message=text, name=label)
+    return Running(text, name=label) if kind is StateType.RUNNING else Pending(text, name=label)
 
 
 class StateGroup:

@@ -109,6 +109,7 @@ __all__ = [
     "Scheduled",
     "Spec",
     "State",
+    "StateDetails",
     "StateGroup",
     "StateType",
     "StateUnion",
@@ -163,7 +164,41 @@ class StateType(StrEnum):
     CANCELLING = "CANCELLING"
 
 
-class State(Struct, frozen=True, array_like=True, dict=True):
+class StateDetails(Struct, frozen=True):
+    """
+    What is known beside a state.
+
+    Attributes:
+        flow_run_id: The flow run, as a UUID; for a task run, the nearest flow run around it.
+        task_run_id: The task run, as a UUID.
+        scheduled_time: Not before this time.
+        cache_key: The key that a cached result was found under.
+        retriable: Whether another attempt may be made; None: as the options say.
+        start_time: When the body of the run was first begun; None before.
+    """
+
+    flow_run_id: Any = None
+    task_run_id: Any = None
+    scheduled_time: Any = None
+    cache_key: str | None = None
+    retriable: bool | None = None
+    start_time: datetime | None = None
+
+
+class _ByType(msgspec.StructMeta):
+    """``State(type=StateType.FAILED, message="...")`` makes one of the eight, as Prefect's base class does."""
+
+    if not TYPE_CHECKING:  # to type checkers a state is made as any Struct
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - it is a metaclass
+            if "type" in given and cls is State:
+                from .labels import of_type
+
+                return of_type(**given)
+            return super().__call__(*args, **given)
+
+
+class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     """
     What a run is in. ``kind`` is one of eight; ``name`` is the label that people read.
 
@@ -288,7 +323,11 @@ class State(Struct, frozen=True, array_like=True, dict=True):
         """Attach the function that decodes the recorded data on demand."""
         self._attached["unpack"] = unpack
 
-    def belongs_to(self, run: bytes, at: datetime, attempt: int) -> None:
+    def unpacked(self, packed: Packed) -> Any:
+        """Decode something that was recorded beside this state, with the function that decodes its own data."""
+        return self._attached["unpack"](packed)
+
+    def belongs_to(self, run: bytes, at: datetime, attempt: int, details: Callable[[State], StateDetails]) -> None:
         """
         Attach the run whose state this is: one that was made by hand has none.
 
@@ -296,8 +335,15 @@ class State(Struct, frozen=True, array_like=True, dict=True):
             run: Its id.
             at: When it came into this state.
             attempt: How often its body had been begun in this iteration.
+            details: What is known beside it, when somebody asks.
         """
-        self._attached.update(run=run, at=at, attempt=attempt)
+        self._attached.update(run=run, at=at, attempt=attempt, details=details)
+
+    @property
+    def state_details(self) -> StateDetails:
+        """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
+        details = self._attached.get("details")
+        return StateDetails() if details is None else details(self)
 
     @property
     def of_run(self) -> bytes | None:

@@ -409,7 +409,7 @@ def test_the_runtime_is_empty_outside_of_runs():
         ({"timeout_seconds": -1}, ValueError, "0 or more"),
         ({"retries": -1}, ValueError, "retries"),
         ({"name": "a/b"}, ValueError, "a/b"),
-        ({"name": 3}, TypeError, "name is a string"),
+        ({"name": 3}, TypeError, "Expected string for (flow|task) parameter"),
         ({"tags": "abc"}, TypeError, "list of strings"),
         ({"durability": "never"}, ValueError, "effect"),
         ({"on_interrupt": "fail", "durability": "lazy"}, ValueError, "at most once"),

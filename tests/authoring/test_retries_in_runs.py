@@ -219,7 +219,7 @@ def test_a_flow_whose_time_is_up_is_stopped_at_its_next_call_into_the_engine(log
         time.sleep(0.15)
         step(2)
 
-    with pytest.raises(TimeoutError, match="timeout of 0.1"):
+    with pytest.raises(TimeoutError, match="timed out after 0.1"):
         slow()
     assert reached == [1]
     assert log.runs(roots=True)[0].state.kind == "TimedOut"

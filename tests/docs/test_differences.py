@@ -18,7 +18,6 @@ import pluperfect
 from pluperfect import Verdict, allow_failure, flow, hookimpl, task
 from pluperfect.cache_policies import INPUTS
 from pluperfect.errors import FailedRun, Refused, UpstreamFailed
-from pluperfect.histories import id_text
 from pluperfect.runtime import flow_run, task_run
 from pluperfect.states import Cancelled, Crashed, Failed, Running
 from pluperfect.task_runners import ThreadPoolTaskRunner
@@ -440,17 +439,6 @@ def test_the_run_that_a_hook_is_given(log):
 
     task(on_completion=[hook])(same.fn)(1)
     assert told == [("Completed", "Completed")]
-
-
-def test_the_fields_of_that_run(log):
-    told = []
-
-    def hook(task, run, state):
-        told.append((id_text(run.id), run.name, run.run_count, run.birth.tags, run.birth.options, run.born))
-
-    task(on_completion=[hook], tags=["a"], retries=2, name="one")(same.fn)(1)
-    run = log.runs()[0]
-    assert told == [(run.id, "one", 1, ("a",), {"retries": 2}, run.history[0].at)]
 
 
 def test_orchestration_rules():

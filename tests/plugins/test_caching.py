@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import threading
+import uuid
 
 import pytest
 from hypothesis import given
@@ -214,7 +215,7 @@ def test_a_key_function_is_given_the_context_and_the_arguments_and_its_string_is
         return "mine"
 
     assert key_of(None, {"a": 1}, cache_key_fn=fn).key == "mine"
-    assert seen == [("the task", b"r" * 16, {"a": 1}, {"a": 1})]
+    assert seen == [("the task", uuid.UUID(bytes=b"r" * 16), {"a": 1}, {"a": 1})]
 
 
 def test_a_key_function_beats_a_policy_and_one_warning_says_so(caplog):

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from pluperfect.client.schemas.objects import FlowRun
 from pluperfect.hooks import Definition
 from pluperfect.states import (
     KINDS,
@@ -35,7 +36,9 @@ def told(state, kind="flow", **given):
 def whom(state, kind="flow"):
     """Which of all options are told of this state."""
     called = []
-    told(state, kind, **{name: functools.partial(lambda name, *_: called.append(name), name) for name in MOMENTS[kind]})
+    told(
+        state, kind, **{name: [functools.partial(lambda name, *_: called.append(name), name)] for name in MOMENTS[kind]}
+    )
     return called
 
 
@@ -75,9 +78,12 @@ def test_tasks_have_no_callbacks_for_crashes_and_cancels():
 
 def test_a_callback_is_given_the_owner_the_run_and_the_state():
     seen = []
-    told(Completed(), on_completion=lambda *given: seen.append(given))
+    told(Completed(), on_completion=[lambda *given: seen.append(given)])
 
-    assert seen == [("owner", RUN, Completed())]
+    ((owner, run, state),) = seen
+    assert (owner, state) == ("owner", Completed())
+    assert isinstance(run, FlowRun)
+    assert run.folded is RUN
 
 
 def test_one_that_raises_is_named_and_the_next_is_called(caplog):
@@ -136,19 +142,19 @@ class Called:
         self.given = given
 
 
-@pytest.mark.parametrize("value", [print, [print], (print,), [functools.partial(print)], Called(), iter([print])])
-def test_a_callable_or_a_list_of_them_is_taken(value):
+@pytest.mark.parametrize("value", [[print], (print,), [functools.partial(print), Called()], iter([print])])
+def test_a_list_of_callables_is_taken(value):
     assert all(callable(call) for call in CHECKS["on_failure"](value))
 
 
-@pytest.mark.parametrize("value", [3, "print", [print, 3], {"a": 1}])
+@pytest.mark.parametrize("value", [3, print, "print", [print, 3], {"a": 1}])
 def test_what_cannot_be_called_is_refused(value):
-    with pytest.raises(TypeError, match="on_failure is a list of callables"):
+    with pytest.raises(TypeError, match="Please provide a list of hooks to 'on_failure'"):
         CHECKS["on_failure"](value)
 
 
 def test_nothing_is_logged_where_nothing_went_wrong(caplog):
     caplog.set_level(logging.DEBUG)
-    told(Running(), on_running=print)
+    told(Running(), on_running=[print])
 
     assert caplog.records == []

@@ -70,7 +70,7 @@ def test_a_tag_that_is_no_string_is_refused(bad):
 def test_outside_of_runs_there_is_no_context():
     assert FlowRunContext.get() is None
     assert TaskRunContext.get() is None
-    with pytest.raises(MissingContextError, match="No flow or task runs here"):
+    with pytest.raises(MissingContextError, match="No run context available"):
         get_run_context()
 
 
@@ -215,7 +215,7 @@ def test_a_logger_for_a_run_that_one_has_at_hand(log, lines):
 def test_an_eavesdropper_keeps_the_lines_of_a_logger(log):
     with LogEavesdropper("pluperfect.task_runs", level=logging.ERROR) as heard:
         task(lambda: 1 / 0, name="work")(return_state=True)
-    assert "Task run 'work' - Finished in state Failed('ZeroDivisionError" in heard.text()
+    assert "[ERROR]: Finished in state Failed('ZeroDivisionError" in heard.text()
 
 
 # --- log_prints -----------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def test_a_name_with_banned_characters_is_refused(name):
 
 @pytest.mark.parametrize("name", [1, b"a", ["a"]])
 def test_a_name_that_is_no_string_is_a_type_error(name):
-    with pytest.raises(TypeError, match="name is a string"):
+    with pytest.raises(TypeError, match="Expected string for flow parameter 'name'"):
         flow(name=name)(print)
 
 

@@ -81,7 +81,7 @@ def test_a_run_name_that_is_neither_template_nor_callable_is_refused(value):
 
 
 def test_a_run_name_that_is_no_string_fails_the_run(log):
-    with pytest.raises(TypeError, match="must give a string"):
+    with pytest.raises(TypeError, match="a string is required"):
         task(lambda: 1, name="t", task_run_name=lambda: 5)()
     assert kinds(log.run("t")) == ["Pending", "Failed"]
 

@@ -74,7 +74,7 @@ def test_zero_and_none_are_no_limit_and_who_is_in_time_is_left_alone(log, limit,
 def test_a_call_past_its_limit_is_timed_out_and_raises_a_timeout_error(log, decorate, is_async):
     call = slow(decorate, is_async=is_async)
 
-    with pytest.raises(TimeoutError, match="timeout of 0.05 s") as caught:
+    with pytest.raises(TimeoutError, match="timed out after 0.05 second") as caught:
         made(call)
     assert isinstance(caught.value, RunTimeout)
     state = log.runs()[0].state

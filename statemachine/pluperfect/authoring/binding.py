@@ -88,5 +88,6 @@ def reserved(fn: Callable[..., Any], binder: Binder) -> None:
     for name in RESERVED:
         if name in binder.signature.parameters:
             raise ReservedArgumentError(
-                f"{getattr(fn, '__qualname__', fn)} has a parameter {name!r}; the call itself uses that name. Rename the parameter."
+                f"{name!r} is a reserved argument name: the call itself uses it. Rename the parameter of"
+                f" {getattr(fn, '__qualname__', fn)}."
             )

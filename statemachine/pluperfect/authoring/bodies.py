@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, cast
 
 from ..states import Failed, State
@@ -71,6 +71,8 @@ async def await_body(frame: Frame) -> State:
             async with limiter:
                 value = authored.fn(*frame.args, **frame.kwargs)
                 value = [item async for item in value] if authored.generates else _listed(await value)
+                if isinstance(value, CoroutineType) and authored.kind == "flow":  # `return work()`, without its await
+                    value = await cast("CoroutineType[Any, Any, Any]", value)
                 if isinstance(value, AsyncGeneratorType):
                     value = [item async for item in cast("AsyncGenerator[Any, None]", value)]
             for future in _left_open(frame):

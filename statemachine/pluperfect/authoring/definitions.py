@@ -26,6 +26,8 @@ __all__ = ["Authored", "Bound"]
 T = TypeVar("T")
 
 _FORBIDDEN: Final = frozenset("/%&><")
+_OWN: Final = frozenset({"name", "description", "tags", "version"})
+"""Options that are attributes of their own."""
 
 
 class Authored:
@@ -51,7 +53,8 @@ class Authored:
         self.name: str = self.given.get("name") or self._default_name(fn)
         self.description: str | None = self.given.get("description") or inspect.getdoc(fn)
         self.tags: frozenset[str] = frozenset(self.given.get("tags", ()))
-        self.version: str | None = self.given.get("version")
+        if self.given.get("version") is not None:
+            self.version: str | None = self.given["version"]
         module, qualname = getattr(fn, "__module__", ""), getattr(fn, "__qualname__", type(fn).__qualname__)
         self.key: str = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
@@ -86,7 +89,8 @@ class Authored:
                 checked[name] = value if option.check is None else option.check(value)
         name = checked.get("name")
         if name is not None and (not name or _FORBIDDEN.intersection(name)):
-            raise InvalidNameError(f"The name {name!r} is empty or holds one of / % & > <. Choose another name.")
+            wrong = "contains an invalid character. Must not contain any of: / % & > <" if name else "is empty"
+            raise InvalidNameError(f"Name {name!r} {wrong}. Choose another name.")
         for name, option in known.items():
             if option.setting and name not in checked:
                 value = getattr(get_current_settings(), option.setting)
@@ -104,6 +108,8 @@ class Authored:
         return checked
 
     def _tags(self, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise TypeError(f"tags is a list of strings, not {value!r}.")
         tags: list[Any] = list(value)  # type: ignore[reportUnknownArgumentType]
@@ -147,7 +153,7 @@ class Authored:
             key=self.key,
             options=options,
             tags=tuple(sorted(self.tags)),
-            version=self.version if self.version is not None else self._default_version(),
+            version=self.version,
             owner=self,
         )
 
@@ -174,6 +180,8 @@ class Authored:
     def __getattr__(self, name: str) -> Any:
         """An option, given or by default: ``my_task.retries``, ``my_flow.timeout_seconds``."""
         given: dict[str, Any] = self.__dict__.get("given", {})
+        if name == "version":  # none was given; a flow reads its file for it, not before somebody asks
+            return self._default_version()
         if name in given:
             return given[name]
         if not name.startswith("_"):
@@ -181,6 +189,17 @@ class Authored:
                 if name in known:
                     return known[name].default
         raise AttributeError(f"{self.kind.capitalize()} {self.__dict__.get('name', '')!r} has no attribute {name!r}.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Setting an option counts from the next call on: ``my_flow.timeout_seconds = 5``."""
+        given: dict[str, Any] | None = self.__dict__.get("given")
+        option = None if given is None else {**ENGINE[self.kind], **builtin_options(self.kind)}.get(name)
+        if given is None or option is None or name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            given[name] = value if option.check is None else option.check(value)
+        if "known" in self.__dict__:
+            self.known.clear()
 
     # --- callbacks, added after the fact
 
@@ -279,6 +298,9 @@ class Bound:
     def __init__(self, authored: Any, obj: Any) -> None:
         self.authored: Any = authored
         self.__self__: Any = obj
+
+    # A Flow or Task to whoever asks by `isinstance`: programs tell plain functions from flows by it.
+    __class__: Any = property(lambda self: type(cast("Bound", self).authored))  # type: ignore[reportIncompatibleMethodOverride]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.authored(self.__self__, *args, **kwargs)

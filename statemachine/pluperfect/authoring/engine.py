@@ -24,7 +24,7 @@ from . import upstream
 from .announce import announce_call, announce_submission
 from .births import Request, born, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
-from .context import current_frame
+from .context import current_frame, telling
 from .frames import Frame
 from .futures import Future
 from .names import keyed_id
@@ -129,14 +129,28 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     waiting: list[Any] = []
     for run, transition in told:
         frame.log.show(transition.to, run)
-        answers = frame.attending.notify(run, transition, frame.definition)
-        waiting.extend(_guarded(awaitable, transition) for awaitable in answers)
+        with telling(frame):
+            answers = frame.attending.notify(run, transition, frame.definition)
+        waiting.extend(_guarded(awaitable, transition, frame) for awaitable in answers)
     return waiting
 
 
-async def _guarded(waiting: Any, transition: Transition) -> None:
-    try:
+def announce_obstacle(frame: Frame) -> None:
+    """A run that was born into its final state has no course in which its recorders would be told."""
+    for waiting in tell(frame, frame.run):
+        finish_awaitable(waiting)
+
+
+async def announce_obstacle_async(frame: Frame) -> None:
+    """The same without blocking the event loop."""
+    for waiting in tell(frame, frame.run):
         await waiting
+
+
+async def _guarded(waiting: Any, transition: Transition, frame: Frame) -> None:
+    try:
+        with telling(frame):
+            await waiting
     except Exception:
         grumble("recorded", transition)
 
@@ -306,7 +320,9 @@ def call(request: Request, *, return_state: bool = False) -> Any:
     with in_turn(request):
         frame = born(request)
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            announce_obstacle(frame)
+        else:
             with under_way(frame):
                 drive(begin(frame), frame)
         return conclude(frame, return_state=return_state)
@@ -317,7 +333,9 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
     async with in_turn(request):
         frame = born(request)
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            await announce_obstacle_async(frame)
+        else:
             with under_way(frame):
                 await drive_async(begin(frame), frame)
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
@@ -331,7 +349,9 @@ def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]
         frame = born(request)
         frame.generator = own[0]
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            announce_obstacle(frame)
+        else:
             with under_way(frame):
                 try:
                     yield from drive_generator(begin(frame), frame)
@@ -350,7 +370,9 @@ async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerat
         frame = born(request)
         frame.generator = own[0]
         announce_call(frame)
-        if not frame.run.final:
+        if frame.run.final:
+            await announce_obstacle_async(frame)
+        else:
             with under_way(frame):
                 try:
                     steps, answer = begin(frame), None
@@ -407,9 +429,6 @@ def submit(request: Request) -> Future[Any]:
         raise needs_flow(authored, "submit")
     frame = born(request)
     announce_submission(frame)
-    for found in upstream.waits_for(frame):
-        if found.frame is frame:
-            raise ValueError(f"{authored.name} would wait for itself.")
     frame.send()
     context = copy_context()
     future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future))
@@ -449,11 +468,12 @@ def _carry_out(future: Future[Any]) -> None:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
-        if not frame.run.final:
-            if frame.definition.owner.is_async and frame.remote is None:
-                finish_awaitable(drive_async(begin(frame), frame))
-            else:
-                drive(begin(frame), frame)
+        if frame.run.final:
+            announce_obstacle(frame)
+        elif frame.definition.owner.is_async and frame.remote is None:
+            finish_awaitable(drive_async(begin(frame), frame))
+        else:
+            drive(begin(frame), frame)
         _settle(future)
     except BaseException as error:
         future.settle(error)

@@ -331,8 +331,13 @@ class Frame:
         asked = self.definition.options.get(option)
         if not callable(asked):
             return asked
-        about.read_with(self.log.unpack)
-        return asked(self.definition.owner, self.run, about)
+        from ..client.schemas.objects import FlowRun, TaskRun
+
+        for state in (self.run.state, about):
+            if state is not None:
+                self.log.show(state, self.run)
+        shown = FlowRun if self.definition.kind == "flow" else TaskRun
+        return asked(self.definition.owner, shown(self.run), about)
 
     def answered(self, option: str, answer: Any) -> Any:
         """The answer as it is recorded."""

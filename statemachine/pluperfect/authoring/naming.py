@@ -28,7 +28,10 @@ def name_run(frame: Frame) -> str | Failed | None:
         else:
             name = template(parameters=frame.arguments) if _takes_parameters(template) else template()
         if not isinstance(name, str):
-            raise TypeError(f"{authored.kind}_run_name gave {name!r}; it must give a string.")
+            raise TypeError(
+                f"Callable {template} for '{authored.kind}_run_name' returned type {type(name).__name__} but a string is"
+                " required."
+            )
     except Exception as error:
         return outcomes.failed(frame, error)
     finally:

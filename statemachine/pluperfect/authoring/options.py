@@ -19,7 +19,7 @@ def _seconds(value: Any) -> float | None:
         raise TypeError(f"timeout_seconds is a number of seconds or None, not {value!r}.")
     if not value >= 0:
         raise ValueError(f"timeout_seconds must be 0 or more, not {value!r}.")
-    return float(value)
+    return float(value) or None
 
 
 def _one_of(name: str, *words: str) -> Callable[[Any], Any]:
@@ -71,17 +71,29 @@ def _text(name: str) -> Callable[[Any], Any]:
     return check
 
 
+def _name(kind: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            hint = " Perhaps you meant to call it?" if callable(value) else ""
+            raise TypeError(f"Expected string for {kind} parameter 'name'; got {type(value).__name__} instead.{hint}")
+        return value
+
+    return check
+
+
 def _template(name: str) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is not None and not isinstance(value, str) and not callable(value):
-            raise TypeError(f"{name} is a template string or a callable that gives a string, not {value!r}.")
+            raise TypeError(
+                f"Expected string or callable for {name!r}; got {type(value).__name__} instead. It is a template over the"
+                " parameters, or a callable that gives a string."
+            )
         return value
 
     return check
 
 
 _COMMON: Final = (
-    Option("name", None, "what it is called; by default the function's name", _text("name")),
     Option("description", None, "by default the function's docstring", _text("description")),
     Option("version", None, "a version of your own", _text("version")),
     Option("tags", (), "labels to find its runs by"),
@@ -96,6 +108,7 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
     "flow": {
         option.name: option
         for option in (
+            Option("name", None, "what it is called; by default the function's name", _name("flow")),
             *_COMMON,
             Option("flow_run_name", None, "a template over the parameters, or a callable", _template("flow_run_name")),
             Option("task_runner", "threads", "where submitted calls run: a name, a runner, or an executor", _runner),
@@ -117,6 +130,7 @@ ENGINE: Final[Mapping[str, Mapping[str, Option]]] = {
     "task": {
         option.name: option
         for option in (
+            Option("name", None, "what it is called; by default the function's name", _name("task")),
             *_COMMON,
             Option("task_run_name", None, "a template over the parameters, or a callable", _template("task_run_name")),
             Option(

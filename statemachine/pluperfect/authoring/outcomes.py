@@ -152,10 +152,9 @@ def timed_out(frame: Frame, elapsed: float) -> State:
     """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
     for child in list(frame.children.active):
         child.cut()
-    text = (
-        f"{frame.definition.kind.capitalize()} {frame.run.birth.run_name!r} ran into its timeout of {frame.limit:g} s."
-    )
-    error = RunTimeout(text)
+    kind, name = frame.definition.kind.capitalize(), frame.run.birth.run_name
+    text = f"{kind} run {name!r} exceeded timeout of {frame.limit} second(s)"  # programs match on Prefect's words
+    error = RunTimeout(f"{kind} run {name!r} timed out after {frame.limit} second(s)")
     return _carrying(TimedOut(text, frame.limit, elapsed, _error(frame, error)), error)
 
 

@@ -44,6 +44,8 @@ def look_up(frame: Frame, facts: Facts, at: float) -> Facts:
     ask = frame.attending.cache_key
     if ask is None:
         return facts
+    if frame.run.state is not None:
+        frame.log.show(frame.run.state, frame.run)
     flow = frame.flow
     key = ask(frame.run, frame.definition, frame.arguments, {} if flow is None else flow.arguments)
     if key is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from ..errors import MappingLengthMismatch, MappingMissingIterable, UpstreamFailed
 from ..states import State
 from . import engine
-from .annotations import Annotation, opaque, quote, unmapped
+from .annotations import Annotation, allow_failure, opaque, quote, unmapped
 from .births import Request
 from .context import current_frame
 from .definitions import Authored
@@ -76,7 +76,7 @@ class Task(Authored, Generic[P, R]):
         Raises:
             MissingContextError: No flow runs here.
         """
-        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        return_state, wait_for = kwargs.pop("return_state", False), _as_it_is(kwargs.pop("wait_for", None))
         future = engine.submit(Request(self, args, kwargs, wait_for))
         if return_state:
             future.wait()
@@ -101,7 +101,7 @@ class Task(Authored, Generic[P, R]):
             MappingMissingIterable: There is nothing to iterate over.
             MissingContextError: No flow runs here.
         """
-        return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None) or ()
+        return_state, wait_for = kwargs.pop("return_state", False), _as_it_is(kwargs.pop("wait_for", None))
         given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
         columns = {place: column(value) for place, value in given.items()}
         mapped = {place: items for place, items in columns.items() if items is not None}
@@ -157,6 +157,11 @@ class Task(Authored, Generic[P, R]):
         return self.bound_to(obj, owner)
 
 
+def _as_it_is(wait_for: Any) -> Any:
+    """What a call waits for, as it stands now: the caller's list may go on to collect the call's own future."""
+    return tuple(cast("list[Any]", wait_for)) if isinstance(wait_for, list) else wait_for or ()
+
+
 def constant(value: Any) -> Any:
     """What every call of a map is given where an argument is not iterated over: the value without its `unmapped`."""
     if not isinstance(value, Annotation):
@@ -180,7 +185,11 @@ def column(value: Any) -> list[Any] | None:
         mark = cast("Annotation[Any]", value)
         if isinstance(mark, opaque):
             return None
-        items = column(mark.value)
+        inner: Any = mark.value
+        held = isinstance(mark, allow_failure) and isinstance(inner, Future | State)
+        if held and _ended(cast("Future[Any] | State", inner)).is_failed():
+            return None  # each call is given the exception
+        items = column(inner)
         return None if items is None else [mark.rewrap(item) for item in items]
     if isinstance(value, Future | State):
         return column(_result_of(cast("Future[Any] | State", value)))
@@ -189,11 +198,16 @@ def column(value: Any) -> list[Any] | None:
     return list(cast("Iterable[Any]", value))
 
 
+def _ended(found: Future[Any] | State) -> State:
+    if not isinstance(found, Future):
+        return found
+    found.wait()
+    found.look()
+    return found.state
+
+
 def _result_of(found: Future[Any] | State) -> Any:
-    if isinstance(found, Future):
-        found.wait()
-        found.look()
-    state = found.state if isinstance(found, Future) else found
+    state = _ended(found)
     if state.is_completed():
         return state.result()
     name = found.frame.run.name if isinstance(found, Future) else getattr(state, "name", state.kind)

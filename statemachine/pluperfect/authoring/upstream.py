@@ -22,7 +22,7 @@ def waits_for(frame: Frame) -> list[Future[Any]]:
     if not frame.waits:
         return []
     runs = each_run((frame.args, frame.kwargs, frame.wait_for))
-    return [found.run for found in runs if isinstance(found.run, Future)]
+    return [found.run for found in runs if isinstance(found.run, Future) and found.run.frame is not frame]
 
 
 def resolve(frame: Frame) -> Failed | None:
@@ -36,6 +36,8 @@ def resolve(frame: Frame) -> Failed | None:
         return None
     for found in each_run((frame.args, frame.kwargs, frame.wait_for)):
         if isinstance(found.run, Future):
+            if found.run.frame is frame:
+                return outcomes.failed(frame, ValueError(_depends_on_itself(frame)))
             found.run.look()
         if not found.tolerated():
             return outcomes.failed(frame, _upstream_failed(frame, found), "upstream")
@@ -51,6 +53,13 @@ def resolve(frame: Frame) -> Failed | None:
         return name
     frame.name = name
     return None
+
+
+def _depends_on_itself(frame: Frame) -> str:
+    return (
+        f"{frame.run.birth.run_name} depends on itself: its own future was put into its arguments after it was"
+        " submitted, and waiting for it would be a deadlock. Hand over a copy of what you go on to change."
+    )
 
 
 def _upstream_failed(frame: Frame, found: Found) -> UpstreamFailed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import sys
 import typing
 import warnings
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,25 @@ class Validator:
                 rule = named.get(key, stars)
                 if rule is not None and type(value) not in rule.exact and not rule.fits(value):
                     slips.append((key, rule))
+        if plan.defaults:
+            absent = {n: rule for place, n, rule in plan.defaults if place >= count and n not in kwargs}
+            kwargs = {**kwargs, **{n: self._default(n, rule) for n, rule in absent.items()}}
         return self._settled(plan, slips, args, kwargs, strict) if slips else (args, kwargs)
+
+    def _default(self, name: str, rule: Rule) -> Any:
+        return rule.convert(self._signature.parameters[name].default, False)
+
+    def _mends(self, parameter: inspect.Parameter, rule: Rule) -> bool:
+        """Whether a default does not fit its annotation and can be made to; one that cannot is the author's affair."""
+        from .coercion import Mismatch
+
+        if parameter.default is _EMPTY or rule.fits(parameter.default):
+            return False
+        try:
+            self._default(parameter.name, rule)
+        except Mismatch:
+            return False
+        return True
 
     def schema(self) -> dict[str, dict[str, Any]]:
         """The JSON schema of each parameter, by name; empty where neither msgspec nor pydantic can tell."""
@@ -137,6 +156,9 @@ class Validator:
                     plan.width += 1
                 if parameter.kind is not parameter.POSITIONAL_ONLY:
                     plan.named[parameter.name] = rule
+                    if rule is not None and self._mends(parameter, rule):
+                        place = sys.maxsize if parameter.kind is parameter.KEYWORD_ONLY else plan.width - 1
+                        plan.defaults.append((place, parameter.name, rule))
         plan.idle = not any((*plan.placed, plan.star, plan.stars, *plan.named.values()))
         self._plan = plan
         if unheeded:
@@ -175,7 +197,7 @@ class Validator:
                 made_kwargs[where] = made
         if wrong:
             raise ParameterTypeError(
-                f"{self._name}() was given what does not fit its parameters:\n"
+                f"Flow run received invalid parameters: {self._name}() was given what does not fit:\n"
                 + "\n".join(f"  {line}" for line in wrong)
                 + "\nFix the value, loosen the annotation, or switch the check off with validate_parameters=False."
             )
@@ -210,11 +232,12 @@ class Validator:
 class _Plan:
     """The rules of one signature, by the way in which an argument arrives."""
 
-    __slots__ = ("idle", "named", "placed", "star", "stars", "width")
+    __slots__ = ("defaults", "idle", "named", "placed", "star", "stars", "width")
 
     def __init__(self) -> None:
         self.placed: list[tuple[int, Rule]] = []
         self.width = 0
+        self.defaults: list[tuple[int, str, Rule]] = []
         self.named: dict[str, Rule | None] = {}
         self.star: Rule | None = None
         self.stars: Rule | None = None

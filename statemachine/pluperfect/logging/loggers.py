@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from ..authoring.context import current_frame
-from ..consoles import LOGGERS, Line, RunLogger, run_logger
+from ..authoring.context import frame_at_hand
+from ..consoles import LOGGERS, RunLogger, run_logger
 from ..errors import MissingContextError
 from ..transitions import Run
 
@@ -24,7 +24,7 @@ __all__ = [
 
 def get_logger(name: str | None = None) -> logging.Logger:
     """The logger ``pluperfect``, or the one of this name below it."""
-    if name is None:
+    if not name:
         return logging.getLogger("pluperfect")
     return logging.getLogger(name if name.split(".")[0] == "pluperfect" else f"pluperfect.{name}")
 
@@ -39,13 +39,19 @@ def get_run_logger(context: Any = None, **extra: Any) -> RunLogger:
 
     Raises:
         MissingContextError: No flow or task runs here.
+        TypeError: The context is none.
     """
-    here: Any = current_frame.get() if context is None else context.body
+    if context is not None and not hasattr(context, "body"):
+        raise TypeError(
+            f"Received unexpected type {type(context).__name__!r} for context. Expected one that `pluperfect.context` gives."
+        )
+    here: Any = frame_at_hand() if context is None else context.body
     if here is None and all(logger.disabled for logger in LOGGERS.values()):
         return RunLogger(LOGGERS["flow"], extra)  # under disable_run_logger(): a logger that says nothing
     if here is None:
         raise MissingContextError(
-            "get_run_logger() was called where no flow or task runs. Call it inside of one; elsewhere use get_logger()."
+            "There is no active flow or task run context: get_run_logger() was called where none runs. Call it inside of"
+            " one; elsewhere use get_logger()."
         )
     return run_logger(here.run, **extra)
 
@@ -94,7 +100,7 @@ class LogEavesdropper(logging.Handler):
         super().__init__(level)
         self._target = logging.getLogger(eavesdrop_on)
         self._lines: list[str] = []
-        self.setFormatter(Line())
+        self.setFormatter(logging.Formatter("[%(levelname)s]: %(message)s"))
 
     def __enter__(self) -> Self:
         self._target.addHandler(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import (
@@ -16,6 +17,7 @@ from typing import (
     NamedTuple,
     TypeAlias,
     TypeVar,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -159,7 +161,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
     results_default_serializer: Annotated[Text, About("how results are encoded; none: as the plugins decide")] = None
     tasks_runner_thread_pool_max_workers: Annotated[
-        Workers, About("how many threads a flow's task runner has; none: the runner decides")
+        Workers,
+        About(
+            "how many threads a flow's task runner has; none: the runner decides",
+            ("TASK_RUNNER_THREAD_POOL_MAX_WORKERS",),
+        ),
     ] = None
     tasks_runner_process_pool_max_workers: Annotated[
         Workers, About("how many processes a flow's task runner has; none: the runner decides")
@@ -230,6 +236,8 @@ class Setting:
             ConfigurationError: It is not allowed; the message names the setting, ``place`` and what is.
         """
         given: Any = raw._value if isinstance(raw, Secret) else raw  # type: ignore[reportUnknownMemberType]
+        if isinstance(given, os.PathLike):
+            given = os.fspath(cast("os.PathLike[str]", given))
         meant: Any = given  # type: ignore[reportUnknownVariableType]
         if isinstance(meant, str):
             meant = meant.strip()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..digests import Undigestible, digest
 
 __all__ = ["file_hash", "hash_objects", "stable_hash"]
 
+_md5: Final = partial(hashlib.md5, usedforsecurity=False)
+"""Prefect's choice, and so what flows' versions are made of: a checksum, no protection."""
 
-def stable_hash(*args: str | bytes, hash_algo: Callable[..., Any] = hashlib.sha256) -> str:
+
+def stable_hash(*args: str | bytes, hash_algo: Callable[..., Any] = _md5) -> str:
     """A hash of strings and bytes, in hexadecimal digits."""
     state = hash_algo()
     for arg in args:
@@ -20,7 +24,7 @@ def stable_hash(*args: str | bytes, hash_algo: Callable[..., Any] = hashlib.sha2
     return state.hexdigest()
 
 
-def file_hash(path: str, hash_algo: Callable[..., Any] = hashlib.sha256) -> str:
+def file_hash(path: str, hash_algo: Callable[..., Any] = _md5) -> str:
     """A hash of a file's bytes, in hexadecimal digits."""
     return stable_hash(Path(path).read_bytes(), hash_algo=hash_algo)
 

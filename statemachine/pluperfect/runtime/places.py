@@ -1,9 +1,4 @@
-"""
-What the code at hand runs in: ``from pluperfect.runtime import flow_run, task_run``.
-
-Outside of a run every attribute is empty. A test can set one by the environment, for instance
-``PLUPERFECT__RUNTIME__FLOW_RUN__NAME=fake``; the text is converted to what the attribute mostly is.
-"""
+"""What the modules of `pluperfect.runtime` give: attributes, each read from the run at hand when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,12 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from .authoring.context import current_frame, current_tags
-from .authoring.frames import Frame
-from .authoring.signals import NO_PAYLOAD
-from .histories import id_text
+from ..authoring.context import current_tags, frame_at_hand
+from ..authoring.frames import Frame
+from ..authoring.signals import NO_PAYLOAD
+from ..histories import id_text
 
-__all__ = ["deployment", "flow_run", "task_run"]
+__all__ = ["DEPLOYMENT", "FLOW_RUN", "TASK_RUN"]
 
 _MISSING: Final = object()
 
@@ -119,7 +114,7 @@ class _FlowRun(_Place):
     }
 
     def _frame(self) -> Frame | None:
-        here = current_frame.get()
+        here = frame_at_hand()
         return None if here is None else here.flow
 
 
@@ -135,7 +130,7 @@ class _TaskRun(_Place):
     }
 
     def _frame(self) -> Frame | None:
-        here = current_frame.get()
+        here = frame_at_hand()
         return here if here is not None and here.definition.kind == "task" else None
 
 
@@ -148,6 +143,6 @@ class _Deployment(_Place):
     } | {"parameters": _of(lambda _: {}, dict)}
 
 
-flow_run: _FlowRun = _FlowRun()
-task_run: _TaskRun = _TaskRun()
-deployment: _Deployment = _Deployment()
+FLOW_RUN: Final[_FlowRun] = _FlowRun()
+TASK_RUN: Final[_TaskRun] = _TaskRun()
+DEPLOYMENT: Final[_Deployment] = _Deployment()
