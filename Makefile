@@ -5,15 +5,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts docs long clean
+.PHONY: demo test check lint types contracts docs model long clean
 
 demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 -m "not long and not model"
 
-check: lint types contracts docs
+check: lint types contracts docs model
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -28,6 +28,9 @@ contracts: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m pytest tests/docs
+
+model: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "model and not long"
 
 long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long -rP
