@@ -215,13 +215,14 @@ Answer(p, r) ==
         /\ acked' = acked \cup {[run |-> r, head |-> m]}
         /\ UNCHANGED <<store, disk, proc, effects, faults>>
 
-\* A process that finds the root ended shows what it found.
-Show(p) ==
-    LET h == store.head[Root]
-    IN  /\ proc[p] = Fresh
+\* A process shows what it found: the root's outcome, without a lease; with one, also those of earlier owners.
+Show(p, r) ==
+    LET me == proc[p]
+        h == IF me.ep = 0 THEN store.head[r] ELSE me.mem[r]
+    IN  /\ IF me.ep = 0 THEN me = Fresh /\ r = Root ELSE h.ep # me.ep
         /\ h.st \in Final
-        /\ FoundAwaited => Durable(Root, h)
-        /\ acked' = acked \cup {[run |-> Root, head |-> h]}
+        /\ FoundAwaited => Durable(r, h)
+        /\ acked' = acked \cup {[run |-> r, head |-> h]}
         /\ UNCHANGED <<store, disk, proc, effects, faults>>
 
 -----------------------------------------------------------------------------
@@ -263,10 +264,10 @@ Next ==
     \/ Sync
     \/ Power
     \/ \E p \in Procs :
-        \/ Begin(p) \/ Acquire(p) \/ Write(p) \/ Refuse(p) \/ Show(p) \/ Kill(p)
+        \/ Begin(p) \/ Acquire(p) \/ Write(p) \/ Refuse(p) \/ Kill(p)
         \/ \E c \in Procs : Fork(p, c)
         \/ \E r \in Runs :
-            \/ RunUser(p, r) \/ Answer(p, r)
+            \/ RunUser(p, r) \/ Answer(p, r) \/ Show(p, r)
             \/ \E move \in Moves(p, r) : Propose(p, r, move)
 
 Spec == Init /\ [][Next]_vars

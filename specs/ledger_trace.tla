@@ -35,7 +35,7 @@ Step ==
            \/ step.a = "append" /\ Write(step.p) /\ Same(store'.log[Len(store'.log)], step)
            \/ step.a = "sync" /\ (Sync \/ (disk = store /\ UNCHANGED vars))
            \/ step.a = "user" /\ proc[step.p].mem[step.r].n = step.n /\ RunUser(step.p, step.r)
-           \/ step.a = "ack" /\ (Answer(step.p, step.r) \/ (step.r = Root /\ Show(step.p)))
+           \/ step.a = "ack" /\ (Answer(step.p, step.r) \/ Show(step.p, step.r))
            \/ step.a = "kill" /\ (Kill(step.p) \/ (proc[step.p] = Fresh /\ UNCHANGED vars))
            \/ step.a = "power" /\ Power
 

@@ -59,8 +59,19 @@ def run(folder, module, config, *, coverage=False):
         shutil.copy(path, folder)
     (folder / "model.cfg").write_text(config)
     done = subprocess.run(
+        # TLC unpacks its standard modules there, under the same names each time: two at once would read halves.
         # One worker: the tests run two at a time, and the shortest counterexample is found only by one.
-        ["java", "-XX:+UseParallelGC", "-cp", str(jar()), "tlc2.TLC", "-deadlock", "-workers", "1"]
+        [
+            "java",
+            f"-Djava.io.tmpdir={folder}",
+            "-XX:+UseParallelGC",
+            "-cp",
+            str(jar()),
+            "tlc2.TLC",
+            "-deadlock",
+            "-workers",
+            "1",
+        ]
         + (["-coverage", "1000"] if coverage else [])
         + ["-metadir", str(folder / "states"), "-config", "model.cfg", f"{module}.tla"],
         cwd=folder,
