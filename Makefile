@@ -5,15 +5,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts docs reference long clean
+.PHONY: demo test check lint types contracts docs model reference long clean
 
 demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	$(BIN)/python -m pytest -n 2 -m "not long and not model"
 
-check: lint types contracts docs
+check: lint types contracts docs model
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -31,6 +31,9 @@ docs: $(STAMP)
 
 reference: $(STAMP)
 	$(BIN)/python docs/make_reference.py
+
+model: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "model and not long"
 
 long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long -rP
