@@ -79,8 +79,7 @@ def spread(jobs, shares, timeout=600, **env):
         done = subprocess.run(
             [sys.executable, "-c", "from crash import children; children.serve()"],
             input=pickle.dumps((jobs, share)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env=environment(**env),
             timeout=timeout,
             check=False,

@@ -27,11 +27,14 @@ static int trace = -1;
 static char fault_kind, fault_how[8];
 static long fault_left;
 
-void crash_fault(const char *what)
+/* Set the next fault, or none. Returns whether the one before has not happened yet. */
+int crash_fault(const char *what)
 {
+    int left = fault_kind != 0;
     fault_kind = 0;
     if (what && sscanf(what, "%c:%ld:%7s", &fault_kind, &fault_left, fault_how) != 3)
         abort();
+    return left;
 }
 
 static void note(char kind, char synced, uint64_t at, const void *data, uint64_t size)

@@ -17,7 +17,7 @@ from pluperfect_store.lmdb import LmdbLog
 def judged(shim, folder, seed, rounds, control, most):
     """Run the workload, make its images, judge at most so many; counts by verdict, and a line that says all."""
     path = folder / "trace"
-    trace = power.record(shim, folder, path, "power", folder / "runs", seed, rounds, control)
+    trace = power.record(shim, path, "workloads", "power", folder / "runs", seed, rounds, control)
     log = LmdbLog(folder / "runs")
     checkers.check(log)
     log.close()
@@ -59,7 +59,7 @@ def test_any_image_that_power_loss_may_leave_is_sound_and_has_all_that_was_ackno
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_thousands_of_images_that_power_loss_may_leave_are_sound_and_have_all_that_was_acknowledged(shim, tmp_path):
-    counts, examples = judged(shim, tmp_path, given_seed(2), 3, "sound", 4000)
+    counts, examples = judged(shim, tmp_path, given_seed(2), 2, "sound", 2600)
 
     assert set(counts) == {"sound"}, examples
     assert counts["sound"] >= 2500
@@ -88,9 +88,9 @@ def test_control_without_syncs_files_get_damaged(shim, tmp_path):
 
 @pytest.mark.long
 def test_control_without_synced_meta_pages_acknowledged_records_get_lost_many_times(shim, tmp_path):
-    metasync_off_loses(shim, tmp_path, 2, 2, 600)
+    metasync_off_loses(shim, tmp_path, 2, 1, 400)
 
 
 @pytest.mark.long
 def test_control_without_syncs_files_get_damaged_many_times(shim, tmp_path):
-    sync_off_destroys(shim, tmp_path, 2, 2, 600)
+    sync_off_destroys(shim, tmp_path, 2, 1, 400)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import random
-import sys
 import threading
 
 import lmdb
@@ -117,7 +116,3 @@ def power(folder, seed, rounds, control):
         if number == 0:
             bare.rebuild()
         bare.close()
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
