@@ -14,7 +14,8 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session", autouse=True)
 def _a_home_of_their_own(tmp_path_factory):
     """Whoever runs the tests has settings and runs; they are neither read nor written here."""
-    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PLUPERFECT_")}
+    mine = [name for name in os.environ if name.startswith("PLUPERFECT_") and name != "PLUPERFECT_SEED"]
+    before = {name: os.environ.pop(name) for name in mine}
     os.environ["PLUPERFECT_HOME"] = str(tmp_path_factory.mktemp("home"))
     yield
     del os.environ["PLUPERFECT_HOME"]

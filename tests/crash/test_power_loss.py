@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 
@@ -46,20 +45,18 @@ def judged(shim, folder, seed, rounds, control, most):
     return counts, examples
 
 
-def given_seed(default):
-    return int(os.environ.get("PLUPERFECT_SEED", default))
-
-
-def test_any_image_that_power_loss_may_leave_is_sound_and_has_all_that_was_acknowledged(shim, tmp_path):
-    counts, examples = judged(shim, tmp_path, given_seed(1), 1, "sound", 150)
+def test_any_image_that_power_loss_may_leave_is_sound_and_has_all_that_was_acknowledged(shim, tmp_path, seed):
+    counts, examples = judged(shim, tmp_path, seed(1), 1, "sound", 150)
 
     assert set(counts) == {"sound"}, examples
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_thousands_of_images_that_power_loss_may_leave_are_sound_and_have_all_that_was_acknowledged(shim, tmp_path):
-    counts, examples = judged(shim, tmp_path, given_seed(2), 2, "sound", 2600)
+def test_thousands_of_images_that_power_loss_may_leave_are_sound_and_have_all_that_was_acknowledged(
+    shim, tmp_path, seed
+):
+    counts, examples = judged(shim, tmp_path, seed(2), 2, "sound", 2600)
 
     assert set(counts) == {"sound"}, examples
     assert counts["sound"] >= 2500
@@ -78,19 +75,19 @@ def sync_off_destroys(shim, folder, seed, rounds, most):
     assert counts["lost"] > 0
 
 
-def test_control_without_synced_meta_pages_acknowledged_records_get_lost(shim, tmp_path):
-    metasync_off_loses(shim, tmp_path, 1, 1, 60)
+def test_control_without_synced_meta_pages_acknowledged_records_get_lost(shim, tmp_path, seed):
+    metasync_off_loses(shim, tmp_path, seed(1), 1, 60)
 
 
-def test_control_without_syncs_files_get_damaged(shim, tmp_path):
-    sync_off_destroys(shim, tmp_path, 1, 1, 60)
-
-
-@pytest.mark.long
-def test_control_without_synced_meta_pages_acknowledged_records_get_lost_many_times(shim, tmp_path):
-    metasync_off_loses(shim, tmp_path, 2, 1, 400)
+def test_control_without_syncs_files_get_damaged(shim, tmp_path, seed):
+    sync_off_destroys(shim, tmp_path, seed(1), 1, 60)
 
 
 @pytest.mark.long
-def test_control_without_syncs_files_get_damaged_many_times(shim, tmp_path):
-    sync_off_destroys(shim, tmp_path, 2, 1, 400)
+def test_control_without_synced_meta_pages_acknowledged_records_get_lost_many_times(shim, tmp_path, seed):
+    metasync_off_loses(shim, tmp_path, seed(2), 1, 400)
+
+
+@pytest.mark.long
+def test_control_without_syncs_files_get_damaged_many_times(shim, tmp_path, seed):
+    sync_off_destroys(shim, tmp_path, seed(2), 1, 400)
