@@ -7,7 +7,9 @@ import os
 import random
 import select
 import signal
+import sys
 import threading
+import traceback
 from pathlib import Path
 
 import checkers
@@ -29,6 +31,7 @@ def writer(folder, notes, ready):
     """Append for ever; note in a file what a ticket has acknowledged, after it has; say once that all threads are at it."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     log = LmdbLog(folder)
+    threading.excepthook = lambda failure: (sys.__excepthook__(*failure[:3]), os._exit(1))
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     started = threading.Barrier(WRITERS, action=lambda: os.write(ready, b"."))
 
@@ -57,6 +60,8 @@ def start(folder, notes):
     if pid == 0:
         try:
             writer(folder, notes, write)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(write)

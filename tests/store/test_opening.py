@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
+from pluperfect_store import opening
 from pluperfect_store.conformance import new_id, whole
 from pluperfect_store.environment import Environment
 from pluperfect_store.layout import FORMAT
@@ -116,6 +117,23 @@ def test_a_truncated_file_is_damaged(store, size):
     os.truncate(store / "data.mdb", size if size >= 1 else int(whole_size * size) if size > 0 else whole_size - 1)
 
     refused(store, StoreDamaged, "bytes")
+
+
+def test_a_store_that_grows_while_it_is_looked_at_is_not_called_short(store, monkeypatch):
+    """28. What is short is told from what others extend at this moment, however their commits fall between the looks."""
+    log, ask = LmdbLog(store), os.fstat
+
+    def ask_and_grow(descriptor):
+        answer = ask(descriptor)
+        for _ in range(2):  # one for each meta page
+            log.append([whole(new_id(), tags=[f"{n:0150}" for n in range(200)])], epoch=1).wait()
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening.os, "fstat", ask_and_grow)
+        opening.examine(store)
+    assert log.position() > 150
+    log.close()
 
 
 @pytest.mark.parametrize("page", [0, 1])
