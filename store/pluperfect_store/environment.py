@@ -144,6 +144,8 @@ class Environment:
         except lmdb.ReadersFullError:
             self._env.reader_check()
             return self._env.begin()
+        except lmdb.Error as error:
+            raise _failure(self.folder, error) from error
 
     def last_txn(self) -> int:
         """The number of the last transaction that any process has committed."""
@@ -351,9 +353,12 @@ def _no_room(folder: Path, error: BaseException) -> bool:
     return limit != resource.RLIM_INFINITY and (data.stat().st_size if data.exists() else 0) + _FULL > limit
 
 
+_BROKEN: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+
+
 def _failure(folder: Path, error: lmdb.Error) -> StoreError:
-    """What LMDB says while a store is made or opened, in our words."""
-    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.InvalidError):
+    """What LMDB says while a store is made, opened or read, in our words."""
+    if isinstance(error, _BROKEN):
         return StoreDamaged(f"LMDB cannot read the store {folder}: {error}. Restore it from a backup.")
     if _no_room(folder, error):
         return StoreFull(f"There is no room to open the store {folder}: {error}. Free some space and open it again.")
@@ -380,7 +385,10 @@ def _ours(folder: Path) -> None:
     if not (folder / opening.DATA).is_file() or (folder / opening.OWN_LOCK).exists():
         return
     opening.examine(folder)
-    env = lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=_FLAGS["max_dbs"])
+    try:
+        env = lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=_FLAGS["max_dbs"])
+    except lmdb.Error as error:
+        raise _failure(folder, error) from error
     try:
         meta = env.open_db(b"meta", create=False)
         with env.begin() as txn:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,17 +125,13 @@ class Store:
         from .environment import MapResized
 
         while True:
-            with self.inside() as env:
+            with self.inside() as env, ExitStack() as snapshot:
                 try:
-                    snapshot = env.read()
-                    rows = snapshot.__enter__()
+                    rows = snapshot.enter_context(env.read())
                 except MapResized:
                     pass
                 else:
-                    try:
-                        yield rows
-                    finally:
-                        snapshot.__exit__(None, None, None)
+                    yield rows
                     return
             with self.writer.gate:
                 self.alone(env.adopt)

@@ -22,7 +22,7 @@ from .children import forked
 
 WRITERS = 3
 ALL_AT_ONCE = 0.15  # of the rounds; LMDB begins a new lock file then
-STORE = 30  # kills; then a new store, so that reading all of it stays cheap
+STORE = 20  # kills; then a new store, so that reading all of it stays cheap
 NOTE = 20  # bytes: a run and a seq
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -84,7 +84,7 @@ def rounds(place, seed, kills):
                 while len(alive) < WRITERS:
                     notes = folder / f"notes-{killed}-{len(alive)}"
                     alive[start(folder / "runs", notes)] = notes
-                select.select([], [], [], chance.uniform(0, 0.03))  # the moment of the kill is what is drawn
+                select.select([], [], [], chance.uniform(0, 0.02))  # the moment of the kill is what is drawn
                 every = chance.random() < ALL_AT_ONCE
                 victims = [*alive] if every else [chance.choice([*alive])]
                 told = [note for victim in victims for note in killed_one(victim, alive.pop(victim))]

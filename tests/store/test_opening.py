@@ -207,6 +207,16 @@ def test_a_damaged_log_is_not_rebuilt_from(store):
     log.close()
 
 
+def test_what_lmdb_finds_broken_while_reading_is_damage(store):
+    """27. What LMDB says of a broken page reaches the reader as damage to this store, by name."""
+    log = LmdbLog(store)
+    with pytest.raises(StoreDamaged, match=f"LMDB cannot read the store {store}"):
+        with log._rows():
+            raise lmdb.CorruptedError("a page is of the wrong type")
+    assert log.position() == 150
+    log.close()
+
+
 def test_processes_that_open_a_new_store_at_once_share_it(tmp_path, program):
     """26. However many processes make a store at the same moment, one is made, and all have it."""
     text = """
