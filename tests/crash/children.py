@@ -64,7 +64,7 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
-def spread(jobs, shares, timeout=600, **env):
+def spread(jobs, shares, timeout=600, prefix=(), **env):
     """
     Run ``jobs(*share)`` in a child process for each share, two at a time, and give all that they yield, in a list.
 
@@ -72,12 +72,13 @@ def spread(jobs, shares, timeout=600, **env):
         jobs: A generator at the top of an importable module. What it yields has to be picklable.
         shares: The arguments, one tuple for each child.
         timeout: Seconds for a child.
+        prefix: A command that is to run the child.
         env: More of its environment.
     """
 
     def run(share):
         done = subprocess.run(
-            [sys.executable, "-c", "from crash import children; children.serve()"],
+            [*prefix, sys.executable, "-c", "from crash import children; children.serve()"],
             input=pickle.dumps((jobs, share)),
             capture_output=True,
             env=environment(**env),

@@ -99,6 +99,13 @@ def damaged(data, kind, place, what):
     return bytes(changed)
 
 
+def pages(kind, place, what):
+    """The numbers of the pages that a damage touches."""
+    if kind == "swap":
+        return {place, what}
+    return {place} if kind == "zero" else {place // PAGE}
+
+
 def struck(data, original, damages):
     """For each damage: itself, and what became of a reader. Runs in a child process."""
     for damage in damages:
