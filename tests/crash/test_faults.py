@@ -38,7 +38,9 @@ def judged(shim, chosen, of):
             ends[" and ".join(what) or "no error"] += 1
     told = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
     acknowledged = sum(after.what for _, _, after in results)
-    print(f"faults: seed none, {len(results)} of {of} faults, {acknowledged} acknowledged, 0 lost; {told}")
+    print(
+        f"faults at writes and syncs: seed none, {len(results)} of {of} faults, {acknowledged} acknowledged, 0 lost; {told}"
+    )
     assert len(results) == len(chosen)
     assert ends["killed"]
     assert ends["StoreClosed"]

@@ -84,10 +84,12 @@ def test_control_without_syncs_files_get_damaged(shim, tmp_path, seed):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_control_without_synced_meta_pages_acknowledged_records_get_lost_many_times(shim, tmp_path, seed):
     metasync_off_loses(shim, tmp_path, seed(2), 1, 400)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_control_without_syncs_files_get_damaged_many_times(shim, tmp_path, seed):
     sync_off_destroys(shim, tmp_path, seed(2), 1, 400)
