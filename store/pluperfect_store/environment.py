@@ -103,7 +103,10 @@ class Environment:
 
     def _check_tail(self) -> None:
         with self.read() as rows:
-            wrong = tail(rows)
+            try:
+                wrong = tail(rows)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                wrong = f"the last record or its head cannot be read: {error}"
         if wrong is not None:
             raise StoreDamaged(
                 f"The store {self.folder} contradicts itself: {wrong}. Restore it from a backup, or project the views again:"

@@ -106,17 +106,17 @@ def pages(kind, place, what):
     return {place} if kind == "zero" else {place // PAGE}
 
 
-def struck(data, original, damages):
-    """For each damage: itself, and what became of a reader. Runs in a child process."""
+def struck(data, original, damages, means):
+    """For each damage: itself, and what became of a reader with these means of `oracle`. Runs in a child process."""
     for damage in damages:
         with tempfile.TemporaryDirectory(dir=memory()) as folder:
             (Path(folder) / "data.mdb").write_bytes(damaged(data, *damage))
-            yield damage, forked(lambda folder=folder: judge(folder, original))
+            yield damage, forked(lambda folder=folder: judge(folder, original, getattr(oracle, means)))
 
 
-def judge(folder, original):
+def judge(folder, original, means):
     """
-    What a reader is told of a file.
+    What a reader is told of a file, by LMDB, by the library, and by these means: a function that gives findings.
 
     Returns:
         A kind and a word more: "refused" by an error of this library, "named" by a finding, "harmless" where nothing that
@@ -125,7 +125,7 @@ def judge(folder, original):
     """
     try:
         log = LmdbLog(folder)
-        found = oracle.findings(log)
+        found = means(log)
         said = oracle.content(log)
         log.close()
     except PluperfectError as error:

@@ -189,6 +189,20 @@ def test_a_tail_whose_views_disagree_is_found_and_can_be_rebuilt(store, table):
     LmdbLog(store).close()
 
 
+def test_a_last_head_that_is_none_is_found(store):
+    """30. A head that cannot be read contradicts its record as one that says something else does."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        for run, _ in list(txn.cursor(env.open_db(b"head", txn=txn))):
+            txn.put(run, b"\x93\x01\x02\x03", db=env.open_db(b"head", txn=txn))
+    env.close()
+
+    refused(store, StoreDamaged, "contradicts itself")
+    log = LmdbLog(store, check=False)
+    assert log.rebuild() == 150
+    log.close()
+
+
 def test_a_damaged_log_is_not_rebuilt_from(store):
     """30. A log with a hole is no ground for views: compare() names it, rebuild() refuses and changes nothing."""
     log = LmdbLog(store)
