@@ -16,10 +16,8 @@ ROOMS = range(0, 400_000, 1_365)  # bytes; a third of a page, so that some write
 @pytest.fixture
 def small_disk(tmp_path):
     """A command that gives what it runs a small file system of its own; for the test's folder, in memory."""
-    if (
-        subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path], capture_output=True).returncode
-        != 0
-    ):
+    trial = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path]
+    if shutil.which("unshare") is None or subprocess.run(trial, capture_output=True).returncode != 0:
         pytest.skip("no small file system can be mounted here: user namespaces are not allowed")
     return ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=8m none "$0" && exec "$@"', str(tmp_path))
 
