@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts docs model reference long clean
+.PHONY: demo test check lint types contracts docs model reference long evidence clean
 
 demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
@@ -37,6 +37,9 @@ model: $(STAMP)
 
 long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long -rP
+
+evidence: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m long -rP --evidence docs/evidence.md
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \

@@ -19,7 +19,7 @@ from uuid import uuid4
 import lmdb
 import msgspec
 
-from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, StoreUnwritable
+from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, StoreFull, StoreUnwritable
 
 from . import opening
 from .folding import tail
@@ -63,7 +63,7 @@ class Environment:
         check: Whether to make sure that the last record and its views agree.
 
     Raises:
-        NotAStore, StoreDamaged, StoreUnwritable, StoreError: It cannot be opened; it was left as it is.
+        NotAStore, StoreDamaged, StoreUnwritable, StoreFull, StoreError: It cannot be opened; it was left as it is.
     """
 
     def __init__(self, folder: Path, map_size: int = MAP_SIZE, *, check: bool = True) -> None:
@@ -79,6 +79,9 @@ class Environment:
             self._check_format()
             if check:
                 self._check_tail()
+        except lmdb.Error as error:
+            self.close()
+            raise _failure(folder, error) from error
         except BaseException:
             self.close()
             raise
@@ -100,7 +103,10 @@ class Environment:
 
     def _check_tail(self) -> None:
         with self.read() as rows:
-            wrong = tail(rows)
+            try:
+                wrong = tail(rows)
+            except (StoreDamaged, msgspec.MsgspecError) as error:
+                wrong = f"the last record or its head cannot be read: {error}"
         if wrong is not None:
             raise StoreDamaged(
                 f"The store {self.folder} contradicts itself: {wrong}. Restore it from a backup, or project the views again:"
@@ -141,6 +147,8 @@ class Environment:
         except lmdb.ReadersFullError:
             self._env.reader_check()
             return self._env.begin()
+        except lmdb.Error as error:
+            raise _failure(self.folder, error) from error
 
     def last_txn(self) -> int:
         """The number of the last transaction that any process has committed."""
@@ -194,18 +202,7 @@ class Environment:
         """Whether an error of a write came from a lack of room: LMDB itself calls a short write an I/O error."""
         if not isinstance(error, lmdb.Error | OSError) or isinstance(error, lmdb.PanicError):
             return False
-        text = str(error)
-        if any(os.strerror(code) in text for code in _NO_ROOM):
-            return True
-        stat = os.statvfs(self.folder)
-        if stat.f_bavail * stat.f_frsize < _FULL:
-            return True
-        try:
-            import resource
-        except ImportError:
-            return False
-        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        return limit != resource.RLIM_INFINITY and (self.folder / opening.DATA).stat().st_size + _FULL > limit
+        return _no_room(self.folder, error)
 
     def close(self) -> None:
         """Let go of the file. No transaction may be open."""
@@ -343,8 +340,35 @@ def _open(folder: Path, map_size: int) -> Any:
         except lmdb.Error as error:
             if getattr(error, "code", 0) == 13:  # EACCES
                 raise StoreUnwritable(f"The store {folder} cannot be opened: {error}.") from error
-            raise StoreError(f"LMDB cannot open the store {folder}: {error}.") from error
+            raise _failure(folder, error) from error
     raise AssertionError
+
+
+def _no_room(folder: Path, error: BaseException) -> bool:
+    text = str(error)
+    if any(os.strerror(code) in text for code in _NO_ROOM):
+        return True
+    stat = os.statvfs(folder)
+    if stat.f_bavail * stat.f_frsize < _FULL:
+        return True
+    try:
+        import resource
+    except ImportError:
+        return False
+    limit, data = resource.getrlimit(resource.RLIMIT_FSIZE)[0], folder / opening.DATA
+    return limit != resource.RLIM_INFINITY and (data.stat().st_size if data.exists() else 0) + _FULL > limit
+
+
+_BROKEN: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+
+
+def _failure(folder: Path, error: lmdb.Error) -> StoreError:
+    """What LMDB says while a store is made, opened or read, in our words."""
+    if isinstance(error, _BROKEN):
+        return StoreDamaged(f"LMDB cannot read the store {folder}: {error}. Restore it from a backup.")
+    if _no_room(folder, error):
+        return StoreFull(f"There is no room to open the store {folder}: {error}. Free some space and open it again.")
+    return StoreError(f"LMDB cannot open the store {folder}: {error}.")
 
 
 def _create(folder: Path, map_size: int) -> None:
@@ -356,6 +380,8 @@ def _create(folder: Path, map_size: int) -> None:
             assert txn.put(b"format", msgspec.msgpack.encode(FORMAT), db=meta)
             assert txn.put(b"store_id", uuid4().bytes, db=meta)
         env.sync(True)
+    except lmdb.Error as error:
+        raise _failure(folder, error) from error
     finally:
         env.close()
 
@@ -365,7 +391,10 @@ def _ours(folder: Path) -> None:
     if not (folder / opening.DATA).is_file() or (folder / opening.OWN_LOCK).exists():
         return
     opening.examine(folder)
-    env = lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=_FLAGS["max_dbs"])
+    try:
+        env = lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=_FLAGS["max_dbs"])
+    except lmdb.Error as error:
+        raise _failure(folder, error) from error
     try:
         meta = env.open_db(b"meta", create=False)
         with env.begin() as txn:

@@ -125,7 +125,8 @@ def tail(rows: Rows) -> str | None:
     if key is None:
         return "the log is empty, but there are heads" if rows.last("head") is not None else None
     data = rows.get("log", key)
-    assert data is not None
+    if data is None:
+        return f"record {number(key)} is the last one, but cannot be found by its key"
     row = open_row(data)
     record = row.record
     position, run = number(key), record.run.hex()
@@ -142,4 +143,7 @@ def tail(rows: Rows) -> str | None:
 
 
 def _shown(table: str, value: bytes) -> str:
-    return str(decode_head(value)) if table == "head" else value.hex()
+    try:
+        return str(decode_head(value)) if table == "head" else value.hex()
+    except StoreDamaged:
+        return value.hex()

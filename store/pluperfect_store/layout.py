@@ -31,12 +31,14 @@ since a position belongs to one record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from struct import Struct as Layout
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
+from pluperfect.errors import StoreDamaged
 from pluperfect.hooks import Cell, Head
 
 from .leases import Lease, Owner
@@ -107,10 +109,27 @@ node_key: Final = _NODE.pack
 encode_value: Final = msgspec.msgpack.Encoder().encode
 """The value of a row that holds a Head or a Cell."""
 
-decode_head: Final = msgspec.msgpack.Decoder(Head).decode
-decode_cell: Final = msgspec.msgpack.Decoder(Cell).decode
-decode_lease: Final = msgspec.msgpack.Decoder(Lease).decode
-decode_owner: Final = msgspec.msgpack.Decoder(Owner).decode
+T = TypeVar("T")
+
+
+def _decoder(kind: type[T]) -> Callable[[bytes], T]:
+    plain = msgspec.msgpack.Decoder(kind).decode
+
+    def decode(data: bytes) -> T:
+        try:
+            return plain(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreDamaged(
+                f"A row of the store is no {kind.__name__}: {error}. `pluperfect rebuild --check` compares views and log."
+            ) from error
+
+    return decode
+
+
+decode_head: Final = _decoder(Head)
+decode_cell: Final = _decoder(Cell)
+decode_lease: Final = _decoder(Lease)
+decode_owner: Final = _decoder(Owner)
 
 
 def number(data: bytes) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["Lease", "Owner", "gone", "now_ms", "this_process"]
+__all__ = ["Lease", "Owner", "gone", "living", "now_ms", "this_process"]
 
 SECONDS: Final = 15.0
 """For how long an owner that was not heard of keeps its trees."""
@@ -66,10 +66,16 @@ def this_process(seconds: float) -> Owner:
     return Owner(socket.gethostname(), _boot(), _space(), pid, _started(pid), now_ms() + int(seconds * 1000))
 
 
-def gone(owner: Owner) -> str:
+living: Final[set[bytes]] = set()
+"""The ids of the owners that this process is, now; forked children have other processes' in it, which do not count."""
+
+
+def gone(id: bytes, owner: Owner) -> str:
     """Why an owner's trees may be taken over; empty where they may not."""
     if owner.boot != _boot():
         return "its machine was started again" if owner.boot and _boot() else _expired(owner)
+    if owner.pid == os.getpid() and owner.space == _space() and owner.boot and owner.started == _started(owner.pid):
+        return "" if id in living else "this process had opened the store before, and closed it"
     if owner.space == _space() and owner.boot and owner.started and _started(owner.pid) != owner.started:
         return "its process has ended"
     return _expired(owner)

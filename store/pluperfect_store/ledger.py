@@ -288,7 +288,7 @@ class Batch:
             why = "the same process begins again"
         elif lease is not None:
             data = self._rows.get("owner", lease.owner)
-            why = "its owner closed the store" if data is None else gone(decode_owner(data))
+            why = "its owner closed the store" if data is None else gone(lease.owner, decode_owner(data))
             if not why:
                 raise Fenced(
                     f"Run {root.hex()} is carried out by {self.described(lease.owner)}. Wait for its end, or end that process: its"

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -27,6 +27,7 @@ from .files import Files
 from .folding import projected
 from .gates import Gate
 from .layout import FILE_FROM
+from .leases import living
 from .ledger import Prepared, Rows, end_of, prepare
 from .reading import Reading
 from .tickets import Pending
@@ -74,6 +75,7 @@ class Store:
 
     def _fresh(self) -> None:
         self.owner = uuid4().bytes  # a forked child is another owner
+        living.add(self.owner)
         self.gate = Gate()
         self.writer = Writer(self, str(self.folder))
         self._opening = threading.Lock()
@@ -138,17 +140,13 @@ class Store:
         from .environment import MapResized
 
         while True:
-            with self.inside() as env:
+            with self.inside() as env, ExitStack() as snapshot:
                 try:
-                    snapshot = env.read()
-                    rows = snapshot.__enter__()
+                    rows = snapshot.enter_context(env.read())
                 except MapResized:
                     pass
                 else:
-                    try:
-                        yield rows
-                    finally:
-                        snapshot.__exit__(None, None, None)
+                    yield rows
                     return
             with self.writer.gate:
                 self.alone(env.adopt)
@@ -163,6 +161,7 @@ class Store:
         with self.writer.gate:
             alone = self.gate.shut(_CLOSE_PATIENCE)
             self._closed = True
+            living.discard(self.owner)
             env, self._env = self._env, None
             if env is not None:
                 if alone:

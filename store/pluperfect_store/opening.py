@@ -183,6 +183,7 @@ def examine(folder: Path) -> None:
                 txn = struct.unpack_from("=Q", meta, 144)[0]
                 if txn > newest:
                     newest, last = txn, struct.unpack_from("=Q", meta, 136)[0]
+            size = os.fstat(file.fileno()).st_size  # asked again, after the pages: other processes may be writing
             if (last + 1) * page > size:
                 raise StoreDamaged(
                     f"{data} is cut short: it has {size} bytes, and says itself that it has {(last + 1) * page}. {left}"

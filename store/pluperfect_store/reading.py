@@ -88,7 +88,7 @@ class Reading:
         if data is None:
             return Holder(lease.epoch, lease.owner, "", "its owner closed the store")
         owner = decode_owner(data)
-        return Holder(lease.epoch, lease.owner, str(owner), gone(owner))
+        return Holder(lease.epoch, lease.owner, str(owner), gone(lease.owner, owner))
 
     @property
     def store_id(self) -> bytes:

@@ -177,6 +177,30 @@ def test_a_living_owner_is_heard_of_while_a_long_call_goes_on(machine):
     assert "result 6" in machine.effects()
 
 
+def test_a_store_that_stopped_holds_nothing_back_from_the_process_that_opens_it_again(tmp_path):
+    stopping = []
+
+    @task
+    def step(log):
+        if not stopping:
+            stopping.append(log)
+            log.log._store.writer._broken = OSError("the disk is gone")  # what a failed write of the meta page does
+        return 1
+
+    @flow
+    def job(n):
+        return [step(pluperfect.authoring.logs.nearest_log()) for _ in range(n)]
+
+    keyed = job.with_options(idempotency_key="k")
+    with pytest.raises(pluperfect.errors.StoreClosed), pluperfect.open(f"lmdb:{tmp_path / 'runs'}"):
+        keyed(2)
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}") as log:
+        assert keyed(2) == [1, 1]
+        assert [note.body["why"] for note in log.journal("job")] == [
+            "this process had opened the store before, and closed it"
+        ]
+
+
 def test_a_run_that_was_left_open_is_let_go_of(tmp_path):
     @flow
     def breaks():

@@ -159,16 +159,21 @@ class Recorder:
             ((int(line.split()[1]), n, line.split()) for n, line in enumerate(self.notes.read_text().splitlines())),
             reverse=True,
         )
-        stored = [(position, records.open_record(data)) for position, data in self.read()]
-        for _, record in stored:
-            number = numbers.setdefault(record.run, len(numbers))
-            state = records.entry_of(record).to
+        rows = [(position, records.open_row(data)) for position, data in self.read()]
+        # What the store notes of itself moves no run.
+        stored = [(position, None if row.record.type.startswith("store/") else row) for position, row in rows]
+        for _, row in stored:
+            if row is None:
+                continue
+            number = numbers.setdefault(row.record.run, len(numbers))
+            state = row.entry().to
             if isinstance(state, Running):
                 mine = starts.setdefault(number, [])
                 mine.append((state.attempt, state.loop_count))
         epoch, unsynced = 0, False
-        for position, record in [(0, None), *stored]:
-            if record is not None:
+        for position, row in [(0, None), *stored]:
+            if row is not None:
+                record = row.record
                 while epoch < record.epoch:
                     epoch += 1
                     # An epoch of which the log has nothing was taken by somebody who died of it.
@@ -176,7 +181,7 @@ class Recorder:
                     steps.append({"a": "acquire", "p": owner, "epoch": epoch})
                     if owner == "nobody":
                         steps.append({"a": "kill", "p": owner})
-                steps.append(self.append(record, numbers[record.run], last))
+                steps.append(self.append(row, numbers[record.run], last))
                 unsynced = True
             while notes and notes[-1][0] == position:
                 _, _, (word, _, who, attempt, loop) = notes.pop()
@@ -198,8 +203,8 @@ class Recorder:
         assert not notes, notes
         return steps
 
-    def append(self, record, number, last):
-        entry = records.entry_of(record)
+    def append(self, row, number, last):
+        record, entry = row.record, row.entry()
         assert isinstance(entry, Transition), entry
         state, before = entry.to, last.get(number)
         last[number] = state.kind

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
+from pluperfect_store import opening
 from pluperfect_store.conformance import new_id, whole
 from pluperfect_store.environment import Environment
 from pluperfect_store.layout import FORMAT
@@ -118,6 +119,23 @@ def test_a_truncated_file_is_damaged(store, size):
     refused(store, StoreDamaged, "bytes")
 
 
+def test_a_store_that_grows_while_it_is_looked_at_is_not_called_short(store, monkeypatch):
+    """28. What is short is told from what others extend at this moment, however their commits fall between the looks."""
+    log, ask = LmdbLog(store), os.fstat
+
+    def ask_and_grow(descriptor):
+        answer = ask(descriptor)
+        for _ in range(2):  # one for each meta page
+            log.append([whole(new_id(), tags=[f"{n:0150}" for n in range(200)])], epoch=1).wait()
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening.os, "fstat", ask_and_grow)
+        opening.examine(store)
+    assert log.position() > 150
+    log.close()
+
+
 @pytest.mark.parametrize("page", [0, 1])
 def test_an_overwritten_meta_page_is_found(store, page):
     """28. A file that is shorter than it says, or whose meta pages are overwritten, is refused and left as it was."""
@@ -171,6 +189,20 @@ def test_a_tail_whose_views_disagree_is_found_and_can_be_rebuilt(store, table):
     LmdbLog(store).close()
 
 
+def test_a_last_head_that_is_none_is_found(store):
+    """30. A head that cannot be read contradicts its record as one that says something else does."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        for run, _ in list(txn.cursor(env.open_db(b"head", txn=txn))):
+            txn.put(run, b"\x93\x01\x02\x03", db=env.open_db(b"head", txn=txn))
+    env.close()
+
+    refused(store, StoreDamaged, "contradicts itself")
+    log = LmdbLog(store, check=False)
+    assert log.rebuild() == 150
+    log.close()
+
+
 def test_a_damaged_log_is_not_rebuilt_from(store):
     """30. A log with a hole is no ground for views: compare() names it, rebuild() refuses and changes nothing."""
     log = LmdbLog(store)
@@ -186,6 +218,16 @@ def test_a_damaged_log_is_not_rebuilt_from(store):
     with pytest.raises(StoreDamaged, match="cannot be rebuilt"):
         log.rebuild()
     assert log.head(new_id()) is None
+    log.close()
+
+
+def test_what_lmdb_finds_broken_while_reading_is_damage(store):
+    """27. What LMDB says of a broken page reaches the reader as damage to this store, by name."""
+    log = LmdbLog(store)
+    with pytest.raises(StoreDamaged, match=f"LMDB cannot read the store {store}"):
+        with log._rows():
+            raise lmdb.CorruptedError("a page is of the wrong type")
+    assert log.position() == 150
     log.close()
 
 

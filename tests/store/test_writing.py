@@ -321,6 +321,32 @@ def test_a_full_disk_refuses_appends_until_there_is_room(tmp_path, program):
     assert program(text, tmp_path / "runs").end() == ["fine"]
 
 
+def test_a_store_for_whose_making_there_is_no_room_says_so_and_is_made_when_there_is(tmp_path, program):
+    """40. Without room, making a store raises StoreFull, and leaves no half of one."""
+    text = """
+        import resource
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        full = 0
+        for limit in range(0, 200_000, 3_000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                log = LmdbLog(path)
+            except StoreFull as error:
+                assert "no room" in str(error) and str(path) in str(error)
+                assert not (path / "data.mdb").exists()
+                full += 1
+            else:
+                break
+        assert full > 3
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        log.append([whole(new_id())], epoch=1).wait()
+        assert log.position() == 3
+        log.close()
+        print("fine")
+    """
+    assert program(text, tmp_path / "runs").end() == ["fine"]
+
+
 def test_a_full_file_system_refuses_appends_until_there_is_room(tmp_path, program):
     """40. Without room, appends raise StoreFull and leave no trace; reading goes on, and writing when there is room."""
     place = tmp_path / "small"
