@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 import pluperfect
@@ -45,7 +48,7 @@ def committed(log, name):
     return 0 if head is None else head.seq
 
 
-@pytest.mark.parametrize(("level", "most"), [("effect", 22), ("result", 2), ("lazy", 2)])
+@pytest.mark.parametrize(("level", "most"), [("effect", 22), ("result", 3), ("lazy", 3)])
 def test_a_flow_of_n_tasks_waits_for_each_start_at_effect_and_for_its_end_alone_elsewhere(log, level, most):
     @task
     def step(n):
@@ -79,6 +82,46 @@ def test_at_effect_the_body_begins_when_its_running_is_durable(log):
 
     whole()
     assert seen == [(2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("level", ["effect", "result", "lazy"])
+def test_at_every_level_the_body_of_a_root_begins_when_its_lease_is_durable(log, level):
+    from pluperfect.runtime import flow_run
+
+    seen = []
+
+    @flow(durability=level)
+    def looks():
+        run = bytes.fromhex(flow_run.id.replace("-", ""))
+        seen.append((committed(log, flow_run.id), log.log.holder(run).epoch))
+
+    looks()
+    assert seen == [(2, 1)]
+
+
+def test_a_body_does_not_begin_once_the_time_of_its_caller_is_up(log):
+    began, states = [], []
+
+    def late(task, run, state):
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            pass
+
+    @task(on_running=[late])
+    def never():
+        began.append("never")
+
+    @flow(timeout_seconds=0.1)
+    def short():
+        never()
+
+    # In a thread no signal ends the hook: it goes on past the limit.
+    thread = threading.Thread(target=lambda: states.append(short(return_state=True)))
+    with log:
+        thread.start()
+        thread.join()
+    assert began == []
+    assert states[0].is_timed_out()
 
 
 def test_at_every_level_a_root_call_returns_when_all_of_it_is_durable(log):

@@ -37,6 +37,7 @@ def call_body(frame: Frame) -> State:
         with ExitStack() as stack:
             if frame.remote is None:
                 _enter(stack, frame)
+            frame.checkpoint()  # its time may have come to an end while it waited to begin
             value = _value_of(frame)
             for future in _left_open(frame):
                 future.wait()
@@ -68,6 +69,7 @@ async def await_body(frame: Frame) -> State:
     try:
         with ExitStack() as stack:
             _enter(stack, frame)
+            frame.checkpoint()
             async with limiter:
                 value = authored.fn(*frame.args, **frame.kwargs)
                 value = [item async for item in value] if authored.generates else _listed(await value)

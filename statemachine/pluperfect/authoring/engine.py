@@ -217,9 +217,13 @@ class under_way:  # noqa: N801 - reads as what it says
 
 
 def begin(frame: Frame) -> Course:
-    """The course of a run that is born. A root that was found in the log waits for its new term first."""
-    resumed = frame.parent is None and not frame.fresh
-    return course(frame.run, intent=frame.level == "effect" or resumed, unpause=frame.session.unpause)
+    """
+    The course of a run that is born.
+
+    A root waits until its lease is durable at every level: a term that a power loss takes back could be given twice.
+    """
+    intent = frame.level == "effect" or frame.parent is None
+    return course(frame.run, intent=intent, unpause=frame.session.unpause)
 
 
 def conclude(frame: Frame, *, return_state: bool) -> Any:
