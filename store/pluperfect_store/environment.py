@@ -23,7 +23,7 @@ from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, 
 
 from . import opening
 from .folding import tail
-from .layout import FORMAT, TABLES, VIEWS
+from .layout import FORMAT, TABLES, VIEWS, number, u64
 from .ledger import Changes
 
 __all__ = ["MAP_SIZE", "Environment", "MapFull", "MapResized", "Transaction"]
@@ -150,6 +150,14 @@ class Environment:
         except lmdb.Error as error:
             raise _failure(self.folder, error) from error
 
+    def stale(self) -> str | None:
+        """Why what the file holds is not what was committed last; None where it is."""
+        with self._env.begin() as txn:
+            stamp, now = txn.get(b"txn", db=self._tables["meta"]), txn.id()
+        if stamp is None or number(stamp) >= now:  # a copy counts its transactions anew
+            return None
+        return f"the file counts {now} transactions, and what it holds ends with transaction {number(stamp)}"
+
     def last_txn(self) -> int:
         """The number of the last transaction that any process has committed."""
         return self._env.info()["last_txnid"]
@@ -269,10 +277,11 @@ class _Rows:
 class Transaction:
     """A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence."""
 
-    __slots__ = ("_tables", "_txn", "rows")
+    __slots__ = ("_changed", "_tables", "_txn", "rows")
 
     def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
         self._txn, self._tables = txn, tables
+        self._changed = False
         self.rows = _Rows(txn, tables)
 
     def apply(self, changes: Changes) -> None:
@@ -283,6 +292,7 @@ class Transaction:
             MapFull: The map is too small.
             StoreDamaged: A row that must be there is not, or one that must not be there is.
         """
+        self._changed = True
         try:
             for table, key in changes.deletes:
                 if not self._txn.delete(key, db=self._tables[table]):
@@ -302,6 +312,7 @@ class Transaction:
 
     def clear_views(self) -> None:
         """Empty every table but the log and ``meta``."""
+        self._changed = True
         for table in VIEWS:
             self._txn.drop(self._tables[table], delete=False)
 
@@ -309,10 +320,15 @@ class Transaction:
         """
         Commit; when this returns, all of it is durable.
 
+        The number of the transaction is put in with what it changed: where both come apart, pages of an older one were
+        put in the place of newer ones.
+
         Raises:
             MapFull: The map is too small; nothing was committed.
         """
         try:
+            if self._changed:
+                assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
             self._txn.commit()
         except lmdb.MapFullError as error:
             raise MapFull from error

@@ -378,6 +378,15 @@ class LmdbLog(Reading):
                     store.grown.wait(nap if left is None else min(nap, left))
             nap = min(nap * 1.3, _SLOW)
 
+    def compare(self) -> list[str]:
+        """Fold the whole log again and say, one line each, where a view differs from it; or that all of it is old."""
+        lines = super().compare()
+        if not lines:
+            with self._open_store().inside() as env:
+                stale = env.stale()
+            lines = [] if stale is None else [f"file: {stale}: older pages were put in the place of newer ones"]
+        return lines
+
     def rebuild(self) -> int:
         """Project every view again from the log, in one transaction. Returns the number of records read."""
 

@@ -389,3 +389,26 @@ def test_a_folder_behind_a_closed_door_says_so(open_path, program):
     """
 
     assert "by this user" in " ".join(program(text, place).end())
+
+
+def test_older_pages_in_the_place_of_newer_ones_are_found(tmp_path):
+    """23. What LMDB itself cannot see: the root page of the transaction before, in the place of the last one's."""
+    log = LmdbLog(tmp_path / "runs")
+    for _ in range(3):
+        log.append([whole(new_id())], epoch=1).wait()
+    page = log._store.environment()._env.stat()["psize"]
+    log.close()
+    data = tmp_path / "runs" / "data.mdb"
+    raw = bytearray(data.read_bytes())
+    metas = sorted((struct.unpack_from("=Q", raw, start + 144)[0], start) for start in (0, page))
+    roots = [struct.unpack_from("=Q", raw, start + 128)[0] for _, start in metas]
+    older, newer = (slice(root * page, (root + 1) * page) for root in roots)
+    raw[newer] = raw[older]
+    raw[newer][:8] = struct.pack("=Q", roots[1])
+    raw[newer.start : newer.start + 8] = struct.pack("=Q", roots[1])
+    data.write_bytes(raw)
+
+    log = LmdbLog(tmp_path / "runs")
+    assert len(log.compare()) == 1
+    assert log.compare()[0].startswith("file: the file counts ")
+    log.close()
