@@ -194,9 +194,12 @@ def test_a_call_past_its_deadline_is_timed_out(log, request, tmp_path, name):
 
 def test_a_process_past_its_deadline_is_killed(log, tmp_path):
     path = str(tmp_path / "notes")
-    flow(lambda: programs.sleeps.submit(path).wait(), name="program", task_runner=ProcessPoolTaskRunner(max_workers=1))(
-        return_state=True
-    )
+
+    def program():
+        programs.double.submit(1).wait()  # the process is there, and has imported all, before the limit counts
+        programs.sleeps.submit(path).wait()
+
+    flow(program, task_runner=ProcessPoolTaskRunner(max_workers=1))(return_state=True)
     pid = int(Path(path).read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
