@@ -199,5 +199,5 @@ def _repaired(log: OpenLog, action: str, result: Any, why: str) -> State:
         text = why or "the process died while this call was under way; whether it took effect is not known"
         return Failed(text, "in_doubt", Error("pluperfect.errors.InDoubt", text))
     if action == "skip":
-        return Completed(why, log.hooks.pack(None), "Skipped")
-    return Completed(why, log.hooks.pack(result))
+        return Completed("", log.hooks.pack(None), "Skipped")
+    return Completed("", log.hooks.pack(result))
