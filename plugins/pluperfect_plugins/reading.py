@@ -218,6 +218,9 @@ def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool)
         return
     spec = found.folded.birth
     click.echo(f"{spec.kind} {spec.name}/{spec.run_name}   {found.id}")
+    head = histories.log.head(folded.id)
+    if head is not None and head.imported:
+        click.echo("  imported from another store")
     for given in spec.inputs:
         click.echo(f"  {given.name} = {_brief(histories.describe(given.value))}")
     click.echo(

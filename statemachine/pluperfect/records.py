@@ -12,7 +12,7 @@ Stored bytes are never encoded again: what this version does not know passes thr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
 
@@ -109,6 +109,29 @@ class Row(NamedTuple):
         """The hash that binds the record and its values."""
         return _leaf(self.raw, self.digests)
 
+    def note(self) -> dict[str, Any]:
+        """
+        The body of a record that the store wrote of its own; packed values stand in it as extensions with their numbers.
+
+        Raises:
+            StoreDamaged: It is none.
+        """
+        try:
+            return msgspec.msgpack.decode(self.record.body, type=dict[str, Any])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise StoreDamaged(f"Record {self.record.seq} of the store itself cannot be read: {error}.") from error
+
+    @property
+    def exact(self) -> bytes:
+        """The bytes of this row as they are written: stored ones are the same, or were changed."""
+        return _encode((self.raw, self.values))
+
+    def without(self, digests: Collection[bytes]) -> bytes:
+        """The bytes of this row with these values taken away; the leaf hash stays what it is."""
+        held = zip(self.values, self.digests, strict=True)
+        gone = [_gone(len(v), d) if type(v) is bytes and d in digests else v for v, d in held]
+        return _encode((self.raw, gone))
+
     def entry(self, fetch: Fetch | None = None) -> Entry | None:
         """
         The entry that the row holds; None for a type or version that this release does not know.
@@ -124,7 +147,7 @@ class Row(NamedTuple):
         if decoder is None:
             return None
         try:
-            body = _decoded(decoder, record.body, self.values, fetch)
+            body = _decoded(decoder, record.body, self.values, fetch, record.run)
         except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
@@ -166,6 +189,7 @@ class _Here(threading.local):
     found: list[Packed]
     values: Sequence[Any] = ()
     fetch: Fetch | None = None
+    run: bytes = b""
 
 
 _here: Final = _Here()
@@ -190,15 +214,20 @@ def _attach(code: int, data: memoryview) -> Packed:
         return Packed(code, bytes(data))
     value = _here.values[int.from_bytes(data, "big")]
     if type(value) is bytes:
-        return Packed(code, value)
-    if type(value) is Packed:
+        packed = Packed(code, value)
+    elif type(value) is Packed:
         return value
-    return Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), _here.fetch)
+    else:
+        packed = Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), _here.fetch)
+    packed.run = _here.run
+    return packed
 
 
-def _decoded(decoder: Callable[[Any], Any], body: Any, values: Sequence[Any], fetch: Fetch | None) -> Any:
+def _decoded(
+    decoder: Callable[[Any], Any], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b""
+) -> Any:
     here = _here
-    here.values, here.fetch = values, fetch
+    here.values, here.fetch, here.run = values, fetch, run
     try:
         return decoder(body)
     finally:
@@ -269,17 +298,22 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
     return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
 
 
-def seal_note(run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes) -> tuple[bytes, bytes]:
-    """The row of a record that is no entry of a run, and its leaf hash; it names no values."""
+def seal_note(
+    run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes
+) -> tuple[bytes, bytes, tuple[Packed, ...]]:
+    """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
+    _here.found = values = list[Packed]()
     record = _encode(Record(run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(_encode(body))))
-    return _encode((record, ())), sha256(b"\0" + record).digest()
+    return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values]), (*values,)
 
 
 def _stored(value: Packed) -> bytes | Ext:
     data = value.held
-    if data is None or len(data) > INLINE:
-        return Ext(_KEPT, value.digest + value.size.to_bytes(8, "big"))
-    return data
+    return _gone(value.size, value.digest) if data is None or len(data) > INLINE else data
+
+
+def _gone(size: int, digest: bytes) -> Ext:
+    return Ext(_KEPT, digest + size.to_bytes(8, "big"))
 
 
 def _leaf(record: bytes, digests: Sequence[bytes]) -> bytes:

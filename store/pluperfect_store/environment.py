@@ -23,7 +23,7 @@ from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, 
 
 from . import opening
 from .folding import tail
-from .layout import FORMAT, TABLES, VIEWS
+from .layout import FORMAT, TABLES, VIEWS, number
 from .ledger import Changes
 
 __all__ = ["MAP_SIZE", "Environment", "MapFull", "MapResized", "Transaction"]
@@ -300,6 +300,9 @@ class Transaction:
                     raise StoreDamaged(
                         f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views."
                     )
+            for key, row in changes.rewrites:
+                if not self._txn.put(key, row, db=self._tables["log"]):
+                    raise StoreDamaged(f"Row {number(key)} of the log could not be written anew.")
         except lmdb.MapFullError as error:
             raise MapFull from error
 

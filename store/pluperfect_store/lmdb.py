@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from msgspec.structs import replace
@@ -27,8 +27,8 @@ from .files import Files
 from .folding import projected
 from .gates import Gate
 from .layout import FILE_FROM
-from .ledger import Prepared, Rows, end_of, prepare
-from .reading import Reading
+from .ledger import Batch, Prepared, Rows, end_of, prepare
+from .proving import Proving
 from .tickets import Pending
 from .writer import Writer
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .environment import Environment, Transaction
 
 __all__ = ["LmdbLog", "open_log"]
+
+T = TypeVar("T")
 
 _FORK_PATIENCE: Final = 0.1  # seconds that a fork waits for reads under way
 _CLOSE_PATIENCE: Final = 5.0  # seconds that a close does; reads are short
@@ -48,15 +50,17 @@ def open_log(uri: str) -> Log | None:
     """
     Open the store in a folder for ``lmdb:PATH``; ``~`` is the user's home.
 
+    ``lmdb+unchecked:PATH`` opens it although its last record and its views disagree: to verify it, or to rebuild its views.
+
     Raises:
         UnknownStore: There is no path.
     """
     scheme, colon, path = uri.partition(":")
-    if scheme != "lmdb" or not colon:
+    if scheme not in ("lmdb", "lmdb+unchecked") or not colon:
         return None
     if not path:
-        raise UnknownStore("'lmdb:' lacks the path of a folder. Write lmdb:PATH.")
-    return LmdbLog(path)
+        raise UnknownStore(f"'{scheme}:' lacks the path of a folder. Write {scheme}:PATH.")
+    return LmdbLog(path, check=scheme == "lmdb")
 
 
 class Store:
@@ -284,7 +288,7 @@ def _give_back(store: Store) -> None:
                 del _stores[key]
 
 
-class LmdbLog(Reading):
+class LmdbLog(Proving):
     """
     A log in a folder.
 
@@ -315,6 +319,7 @@ class LmdbLog(Reading):
             ) from error
         self._closed = False
         self._closing = threading.Lock()
+        self._hashes = {}
 
     @property
     def uri(self) -> str:
@@ -351,7 +356,29 @@ class LmdbLog(Reading):
 
     def blob(self, digest: bytes) -> bytes | None:
         """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""
-        return super().blob(digest) or self._open_store().files.get(digest)
+        return super().blob(digest) or self._file(digest)
+
+    _file_from = FILE_FROM
+
+    def _file(self, digest: bytes) -> bytes | None:
+        return self._open_store().files.get(digest)
+
+    def _put_file(self, digest: bytes, data: bytes) -> None:
+        self._open_store().files.put(digest, data)
+
+    def _remove_file(self, digest: bytes) -> None:
+        self._open_store().files.remove(digest)
+
+    def _change(self, job: Callable[[Batch], T]) -> T:
+        store = self._open_store()
+
+        def act(txn: Transaction) -> T:
+            batch = Batch(txn.rows, end_of(txn.rows), store.owner)
+            answer = job(batch)
+            txn.apply(batch.changes())
+            return answer
+
+        return store.writer.run(act)
 
     def flush(self) -> None:
         """Wait until everything that this process appended before is committed."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "LazyGroup", "main"]
 
 
-_COMMANDING: Final = ("inspect", "config")
+_COMMANDING: Final = ("inspect", "evidence", "config")
 """The built-in plugins that add commands; they alone are loaded to list them."""
 
 
@@ -32,6 +32,18 @@ class Desk:
     def __init__(self, store: str | None, disabled: tuple[str, ...]) -> None:
         self._store, self._disabled = store, disabled
         self._log: OpenLog | None = None
+
+    @property
+    def uri(self) -> str:
+        """The address of the log, which is not opened for that."""
+        from .logs import address
+
+        return address(self._store)
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """The plugins that are left out."""
+        return self._disabled
 
     @property
     def log(self) -> OpenLog:
