@@ -116,7 +116,7 @@ def _told(found: dict[str, Any], run: str | None, against: Path | None, key: Pat
     if found["pruned"]:
         words.append(f"{found['pruned']} pruned")
     if found["redacted"]:
-        words.append(f"{found['redacted']} values redacted")
+        words.append(f"{found['redacted']} value{'' if found['redacted'] == 1 else 's'} redacted")
     if against is not None:
         words.append("held against the checkpoint" + ("" if key else ", whose signature was not checked"))
     if run is None and found["root"]:

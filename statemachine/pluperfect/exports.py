@@ -326,7 +326,7 @@ def read(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Export:
     try:
         with Path(path).open("rb") as file:
             return _read(file, limit)
-    except (BadExport, BadCheckpoint, StoreDamaged, zlib.error) as error:
+    except (BadExport, BadCheckpoint, StoreDamaged, zlib.error, MemoryError) as error:
         text = str(error).rstrip(".")
         raise BadExport(f"{path} cannot be imported: {text}. Nothing was imported; get the file again.") from error
 
@@ -347,7 +347,7 @@ def _read(file: BinaryIO, limit: int) -> Export:
     raw = content.bin()
     try:
         header = msgspec.msgpack.decode(raw, type=Header)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadExport(f"its header is wrong: {error}") from error
     places = _places(header)
     rows = tuple(content.bin() for _ in places)

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .errors import UnknownRun, UntrustedValue
+from .errors import RedactedValue, UnknownRun, UntrustedValue
 from .evidence import Checkpoint, Finding, Proof, Redaction, Report
 from .hooks import Admitted, Log
 from .manager import Hooks
@@ -575,8 +575,11 @@ class Histories:
         """What a packed value is, without running anything that stands in it."""
         if packed is None:
             return "not recorded"
-        if packed.code == PLAIN:
-            return repr(self.hooks.unpack(packed))
-        if packed.code == ABSENT:
-            return f"not recorded: {packed.data.decode(errors='replace')}"
+        try:
+            if packed.code == PLAIN:
+                return repr(self.hooks.unpack(packed))
+            if packed.code == ABSENT:
+                return f"not recorded: {packed.data.decode(errors='replace')}"
+        except RedactedValue:
+            return f"<redacted, {packed.size} bytes, SHA-256 {packed.digest.hex()[:16]}>"
         return f"<{codec_of(packed)}, {packed.size} bytes>"

@@ -52,6 +52,9 @@ INLINE: Final = 2_048
 Fetch = Callable[[bytes], "bytes | None"]
 """Gives the bytes with this SHA-256; None where they are not there."""
 
+_UNREADABLE: Final = (msgspec.MsgspecError, LookupError, ValueError, OverflowError, RecursionError)
+"""What bytes that are no record make msgspec and its hooks raise; a text that is no UTF-8 is a ValueError."""
+
 _KEPT: Final = 1  # the extension that stands in a row for a value kept elsewhere: SHA-256 and u64 size
 
 
@@ -118,7 +121,7 @@ class Row(NamedTuple):
         """
         try:
             return msgspec.msgpack.decode(self.record.body, type=dict[str, Any])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except _UNREADABLE as error:
             raise StoreDamaged(f"Record {self.record.seq} of the store itself cannot be read: {error}.") from error
 
     @property
@@ -148,7 +151,7 @@ class Row(NamedTuple):
             return None
         try:
             body = _decoded(decoder, record.body, self.values, fetch, record.run)
-        except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
+        except _UNREADABLE as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
             ) from error
@@ -343,7 +346,7 @@ def open_row(data: bytes) -> Row:
                 type(value) is Ext and value.code == _KEPT and len(bytes(value.data)) == 40
             ):
                 raise msgspec.ValidationError("a value is neither bytes nor the digest of some")
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except _UNREADABLE as error:
         raise StoreDamaged(f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect verify`.") from error
     return Row(record, stored.record, stored.values)
 

@@ -44,6 +44,16 @@ class _Last(NamedTuple):
     """The records just before it whose leaf is not what their successor says, without a gap: seq and position."""
 
 
+class _Lost(NamedTuple):
+    """Positions without the record that belongs there."""
+
+    first: int
+    last: int
+    what: str
+    row: Row | None = None
+    """What stands there instead, where that can be read."""
+
+
 class _Walk:
     """What the walk over the log remembers."""
 
@@ -54,9 +64,9 @@ class _Walk:
         self.doubtful: list[Finding] = []  # of records whose only witness is a view
         self.other: list[Finding] = []
         self.last: dict[bytes, _Last] = {}
-        self.lost: list[
-            tuple[int, int, str]
-        ] = []  # positions without a record that can be read: from, to, what is there
+        self.lost: list[_Lost] = []
+        self.doubted: list[_Lost] = []  # what fits, but the index leads elsewhere
+        self.gaps: list[tuple[bytes, int, int, int]] = []  # run, the record before, the one behind, its position
         self.records = self.pruned = 0
         self.redacted: dict[bytes, int] = {}
         self.kept: dict[bytes, int] = {}  # values that were looked at: their size
@@ -75,20 +85,18 @@ class _Walk:
                 raise StoreDamaged("its bytes are not as they are written")
             row.entry()
         except StoreDamaged as error:
-            self.lost.append((position, position, f"the record was changed: {str(error).rstrip('.')}"))
+            self.lost.append(_Lost(position, position, f"the record was changed: {str(error).rstrip('.')}"))
             return None
         leaf = row.leaf
         there = self.rows.get("idx", idx_key(record.run, record.seq))
         before = self.last.get(record.run)
         follows = record.seq == (1 if before is None else before.seq + 1)
         if there != key:
-            told = "nothing" if there is None else f"position {number(there)}"
-            self.doubtful.append(
-                self.of(row, position, f"the record is out of place, or was put there; the index has {told} for it.")
-            )
-            if not follows:  # it says of itself that it is another one: no witness, and not to be judged by others
-                self.lost.append((position, position, "the record was changed, or exchanged with another"))
+            lost = _Lost(position, position, "the record was changed, or is another's", row)
+            if not follows or record.prev != (GENESIS if before is None else before.leaf):
+                self.lost.append(lost)  # it says of itself that it is another one: no witness, and no suspect
                 return row
+            self.doubted.append(lost)
         self._chain(row, position, leaf, before, follows)
         self._values(row, position)
         if record.run == self.store and record.type == "store/redacted":
@@ -100,11 +108,7 @@ class _Walk:
         streak: tuple[tuple[int, int], ...] = ()
         if not follows:
             known = 0 if before is None else before.seq
-            self.bad.append(
-                self.of(
-                    row, position, f"the run goes from record {known} to {record.seq}; what belongs between is gone."
-                )
-            )
+            self.gaps.append((record.run, known, record.seq, position))
             if before is not None:
                 self._blame(record.run, before.streak)
         elif before is None:
@@ -171,9 +175,6 @@ class _Walk:
                     self.doubtful.append(self.at(run, last.seq, last.position, what))
             else:
                 self._blame(run, streak)
-                if head is not None and head.seq > last.seq:
-                    what = f"the last record of its run in the log; the head of the run names {head.seq} records."
-                    self.doubtful.append(self.at(run, last.seq, last.position, what))
         for digest, size, run, seq, position in self.missing:
             told = self.redacted.get(digest)
             if told is None:
@@ -184,21 +185,34 @@ class _Walk:
                 self.bad.append(self.at(run, seq, position, what))
 
     def name_the_lost(self) -> None:
-        """Say of positions without a readable record which record the index has there."""
-        if not self.lost:
-            return
+        """Say of positions without a readable record which record the index has there, and which gaps that explains."""
         known: dict[int, bytes] = {}
-        for key, place in self.rows.scan("idx", b"", b""):
+        for key, place in self.rows.scan("idx", b"", b"") if self.lost else ():
             position = number(place)
-            if len(key) == 20 and any(first <= position <= last for first, last, _ in self.lost[:_MOST]):
+            if len(key) == 20 and any(lost.first <= position <= lost.last for lost in self.lost[:_MOST]):
                 known[position] = key
-        for first, last, what in self.lost:
-            for position in range(first, min(last, first + _MOST) + 1):
-                key = known.get(position)
-                if key is None:
-                    self.bad.append(Finding(f"{what}.", _RESTORE, position=position))
-                else:
-                    self.bad.append(self.at(key[:16], number(key[16:]), position, f"{what}."))
+        for lost in self.lost:
+            for position in range(lost.first, min(lost.last, lost.first + _MOST) + 1):
+                self._lost_at(position, known.get(position), lost)
+        explained = {*known.values()}
+        for run, before, seq, position in self.gaps:
+            if any(idx_key(run, missing) not in explained for missing in range(before + 1, min(seq, before + _MOST))):
+                what = f"the run goes from record {before} to {seq}; what belongs between is gone."
+                self.bad.append(self.at(run, seq, position, what))
+
+    def _lost_at(self, position: int, key: bytes | None, lost: _Lost) -> None:
+        row = lost.row
+        if key is None and row is not None:
+            self.bad.append(
+                self.of(row, position, "the record was put there; the index has nothing for this position.")
+            )
+        elif key is None:
+            self.bad.append(Finding(f"{lost.what}.", _RESTORE, position=position))
+        else:
+            claim = (
+                "" if row is None else f": it says that it is record {row.record.seq} of run {id_text(row.record.run)}"
+            )
+            self.bad.append(self.at(key[:16], number(key[16:]), position, f"{lost.what}{claim}."))
 
     # --- words
 
@@ -266,7 +280,9 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
     whole = not seen.broken and (grown.size, grown.root) == (recorded.size, recorded.root)
     if not whole:
         walk.bad += walk.doubtful
-        walk.name_the_lost()
+        walk.lost += walk.doubted
+    walk.name_the_lost()
+    if not whole:
         if not walk.bad:
             walk.other.append(_where(rows, grown, recorded))
     else:
@@ -343,13 +359,13 @@ def _between(walk: _Walk, expected: int, position: int, grown: Tree, seen: _Seen
     for key, leaf in walk.rows.scan("cut", u64(expected), u64(position)):
         cut = number(key)
         if cut > expected:
-            walk.lost.append((expected, cut - 1, "the record is missing"))
+            walk.lost.append(_Lost(expected, cut - 1, "the record is missing"))
             seen.broken = True
         seen.push(grown, leaf)
         walk.pruned += 1
         expected = cut + 1
     if expected < position:
-        walk.lost.append((expected, position - 1, "the record is missing"))
+        walk.lost.append(_Lost(expected, position - 1, "the record is missing"))
         seen.broken = True
 
 
@@ -433,9 +449,10 @@ def _one(walk: _Walk, recorded: Tree, run: bytes) -> Report:
             continue
         row = walk.see(number(place), place, data)
         if row is not None and (row.record.run, row.record.seq) != (run, number(key[16:])):
-            walk.lost.append((number(place), number(place), "the record was changed, or exchanged with another"))
+            walk.lost.append(_Lost(number(place), number(place), "the record was changed, or is another's", row))
     walk.finish()
     walk.bad += walk.doubtful
+    walk.lost += walk.doubted
     walk.name_the_lost()
     last = walk.last.get(run)
     if last is not None:
