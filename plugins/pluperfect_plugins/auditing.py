@@ -120,7 +120,7 @@ def _told(found: dict[str, Any], run: str | None, against: Path | None, key: Pat
     if against is not None:
         words.append("held against the checkpoint" + ("" if key else ", whose signature was not checked"))
     if run is None and found["root"]:
-        words.append(f"root {found['root'][:16]}")
+        words.append(f"root {found['root'][:8]}")
     return f"{', '.join(words)}: {f'{count} finding' + ('' if count == 1 else 's') if count else 'sound'}."
 
 
@@ -148,7 +148,7 @@ def checkpoint(desk: Any, sign: Path | None, output: Path | None, new_key: Path 
         click.echo(made.text, nl=False)
     else:
         output.write_text(made.text, encoding="utf-8")
-        click.echo(f"{output}: {made.size} records, root {made.root.hex()[:16]}.")
+        click.echo(f"{output}: {made.size} records, root {made.root.hex()[:8]}.")
 
 
 def _make_key(path: Path, name: str) -> None:

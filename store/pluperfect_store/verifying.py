@@ -83,7 +83,6 @@ class _Walk:
             record = row.record
             if len(record.run) != 16 or len(record.prev) != 32 or not 0 < record.seq < 2**32 or row.exact != data:
                 raise StoreDamaged("its bytes are not as they are written")
-            row.entry()
         except StoreDamaged as error:
             self.lost.append(_Lost(position, position, f"the record was changed: {str(error).rstrip('.')}"))
             return None
