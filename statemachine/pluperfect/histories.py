@@ -359,7 +359,7 @@ class Histories:
         """
         self.log.flush()
         point = Checkpoint.parse(against) if isinstance(against, str) else against
-        report = self.log.verify(None if run_id is None else self.run(run_id).folded.id, point)
+        report = self.log.verify(None if run_id is None else self.run(run_id)._run, point)
         if point is not None and key is not None:
             from .signing import checked
 
@@ -382,7 +382,7 @@ class Histories:
             IndexError: The log was never so long.
         """
         self.log.flush()
-        return self.log.prove(self.run(run_id).folded.id, size)
+        return self.log.prove(self.run(run_id)._run, size)
 
     def checkpoint(self, *, key: str | None = None, at: float | None = None) -> Checkpoint:
         """
@@ -432,7 +432,7 @@ class Histories:
         from . import exports
 
         self.log.flush()
-        wanted = [(self.run(run) if isinstance(run, str) else run).folded.id for run in runs]
+        wanted = [(self.run(run) if isinstance(run, str) else run)._run for run in runs]
         if as_imported:
             if not wanted:
                 raise UnknownRun("Nothing was chosen, so that no file can be named.")

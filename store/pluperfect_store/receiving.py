@@ -32,12 +32,18 @@ def admit(batch: Batch, parcel: Parcel, file_from: int) -> Admitted:
         ImportRefused: A run has another history here, or somebody carries it out; the batch is of no use any more.
     """
     rows = [(open_row(data), data) for data in parcel.rows]
+    own = batch.rows.get("meta", b"store_id")
     new: dict[bytes, None] = {}
     extended: dict[bytes, None] = {}
     left: dict[bytes, None] = {}
     fresh: list[tuple[Row, bytes]] = []
     for row, data in rows:
         run, seq = row.record.run, row.record.seq
+        if run == own:
+            raise ImportRefused(
+                f"The export has a run under the id of this store, {run.hex()}, which is no run's. Nothing was imported; do not trust"
+                " the file."
+            )
         head = batch.head(run)
         known = 0 if head is None else head.seq
         if seq > known:

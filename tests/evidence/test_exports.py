@@ -21,12 +21,21 @@ from random_logs import AT, Direct, fill, foreign_row, opened
 import checkers
 import pluperfect
 from pluperfect import exports
-from pluperfect.errors import BadCheckpoint, BadExport, ImportRefused, RedactedValue, UnknownRun, UntrustedValue
+from pluperfect.errors import (
+    BadCheckpoint,
+    BadExport,
+    FailedRun,
+    ImportRefused,
+    RedactedValue,
+    UnknownRun,
+    UntrustedValue,
+)
 from pluperfect.evidence import Checkpoint
 from pluperfect.records import leaf, open_row
-from pluperfect.states import PICKLE, PLAIN, Completed, Packed, Running
+from pluperfect.states import PICKLE, PLAIN, Completed, Error, Failed, Packed, Running
 from pluperfect_store.conformance import born, new_id, part, whole
 from pluperfect_store.layout import idx_key, u64
+from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
 
 VERIFIER = Path(__file__).parents[2] / "specs" / "verify_export.py"
@@ -215,6 +224,32 @@ def test_changes_under_a_fitting_digest_are_refused_by_both_verifiers(source, tm
     assert refused > 100
 
 
+def test_what_is_large_goes_into_files_of_its_own_and_out_again(source, tmp_path, monkeypatch):
+    """The header too, which is kept with the note of the import."""
+    monkeypatch.setattr(LmdbLog, "_file_from", 100)
+    exports.write(source, tmp_path / "one", source.roots[:5])
+    log = LmdbLog(tmp_path / "runs")
+    taken_in(log, tmp_path / "one")
+    blobs = exports.read(tmp_path / "one").blobs
+
+    assert blobs
+    assert all((tmp_path / "runs" / "blobs" / digest.hex()[:2] / digest.hex()).exists() for digest in blobs)
+    assert log.verify().sound
+    exports.write_again(log, tmp_path / "two", source.roots[0])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    log.close()
+
+
+def test_a_run_under_the_id_of_the_store_is_refused(target, tmp_path):
+    """Whoever knows the id of a store could write into its own records otherwise."""
+    run, log = target.store_id, MemoryLog()
+    log.append([part(run, None, 0, born(run), Running())], epoch=1)
+    exports.write(log, tmp_path / "file", [run])
+    with pytest.raises(ImportRefused, match="id of this store"):
+        taken_in(target, tmp_path / "file")
+    assert target.position() == 0
+
+
 @pytest.mark.parametrize("cut", [0, 5, 19, 20, 59, 60, 61, 100, -1])
 def test_a_file_that_is_cut_short_is_refused(source, tmp_path, cut):
     exports.write(source, tmp_path / "file", source.roots[:2])
@@ -372,6 +407,18 @@ def test_an_imported_history_runs_no_code_unless_the_caller_trusts_it(tmp_path, 
     with pluperfect.open(tmp_path / "runs", trust_imported=True) as opened_log:
         opened_log.runs()[0].result()
         assert "BOOM" in capsys.readouterr().out
+
+
+def test_an_imported_exception_is_told_in_words_and_not_unpickled(tmp_path, capsys):
+    run, log = new_id(), MemoryLog()
+    failed = Failed(cause="error", error=Error("ValueError", "no", "", Packed(PICKLE, pickle.dumps(Bomb()))))
+    log.append([part(run, None, 0, born(run), Running(), failed)], epoch=1)
+    exports.write(log, tmp_path / "file", [run])
+    with pluperfect.open("memory:") as opened_log:
+        opened_log.import_runs(tmp_path / "file")
+        with pytest.raises(FailedRun, match="ValueError: no"):
+            opened_log.runs()[0].result()
+    assert "BOOM" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("code", range(1, 7))
