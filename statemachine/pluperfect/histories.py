@@ -1,8 +1,9 @@
 """
 Reading: runs as the log has them.
 
-Nothing here appends. What is shown is folded from the records each time it is asked for, and reading a
-history never runs code from it: only ``result()`` decodes values, and says so.
+Only imports and redactions write here. What is shown is folded from the records each time it is asked for, and reading a
+history never runs code from it: only ``result()`` decodes values, and says so. One module, although a long one: it is one object
+that its users hold.
 """
 
 from __future__ import annotations
