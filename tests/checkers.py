@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import tempfile
 
 from core import oracle
 from pluperfect import records
@@ -12,6 +13,7 @@ from pluperfect.manager import Hooks
 from pluperfect.rules import Proposal, draw, settle
 from pluperfect.states import Failed, Packed, Retrying, Running, TimedOut
 from pluperfect.transitions import Ruling, Run, Transition, apply, fold
+from pluperfect_store.memory import MemoryLog
 
 
 def whole(log):
@@ -123,16 +125,22 @@ def promise_7(log):
 
 
 def promise_8(log):
-    """Each record names the hash of the one before it in its run."""
+    """Each record names the hash of the one before it in its run; all is as it was written, and every run is proved."""
     last = {}
     for _, data in whole(log):
         record = records.open_record(data)
         assert record.prev == last.get(record.run, records.GENESIS), record.run.hex()
         last[record.run] = records.leaf(data)
+    assert log.verify().findings == ()
+    for run, hashed in last.items():
+        if run != log.store_id:
+            proof = log.prove(run)
+            assert proof.holds, run.hex()
+            assert proof.leaf == hashed, run.hex()
 
 
 def promise_9(log):
-    """Folding, listing and showing decode no value."""
+    """Folding, listing, showing, verifying, exporting and importing decode no value."""
 
     class Trap(Hooks):
         def unpack(self, packed: Packed):
@@ -148,6 +156,14 @@ def promise_9(log):
             assert [str(entry) for entry in run.history]
             assert run.state is not None
             assert run.at(1).state.is_pending()
+        if not reading.runs(limit=1):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            reading.export(f"{folder}/file", reading.runs(limit=20))
+            other = Histories(MemoryLog(), Trap(entry_points=False))
+            other.import_runs(f"{folder}/file")
+            assert [str(run.history) for run in other.runs()]
+            assert other.verify().sound
     finally:
         pickle.loads = loads
 

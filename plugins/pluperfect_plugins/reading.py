@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from pluperfect.errors import RedactedValue
 from pluperfect.histories import Histories, RecordedRun, id_text, short_id
 from pluperfect.states import ABSENT, PLAIN, Cached, Completed, Error, Failed, Looped, Packed, Retrying, State, TimedOut
 from pluperfect.transitions import Entry, Facts, Ruling, Transition, sentence, stamp
@@ -28,10 +29,13 @@ def _value(histories: Histories, packed: Any) -> Any:
         return None
     if not isinstance(packed, Packed):
         return repr(packed)
-    if packed.code == PLAIN:
-        return _jsonable(histories.hooks.unpack(packed))
-    if packed.code == ABSENT:
-        return {"not recorded": bytes(packed.data).decode(errors="replace")}
+    try:
+        if packed.code == PLAIN:
+            return _jsonable(histories.hooks.unpack(packed))
+        if packed.code == ABSENT:
+            return {"not recorded": bytes(packed.data).decode(errors="replace")}
+    except RedactedValue:
+        return {"redacted": packed.digest.hex()}
     return {"packed": histories.describe(packed)}
 
 
@@ -218,6 +222,9 @@ def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool)
         return
     spec = found.folded.birth
     click.echo(f"{spec.kind} {spec.name}/{spec.run_name}   {found.id}")
+    head = histories.log.head(folded.id)
+    if head is not None and head.imported:
+        click.echo("  imported from another store")
     for given in spec.inputs:
         click.echo(f"  {given.name} = {_brief(histories.describe(given.value))}")
     click.echo(

@@ -8,6 +8,8 @@ never wrapped: they arrive as they were raised.
 from __future__ import annotations
 
 __all__ = [
+    "BadCheckpoint",
+    "BadExport",
     "CancelledRun",
     "ConfigurationError",
     "Conflict",
@@ -16,6 +18,7 @@ __all__ = [
     "FailedRun",
     "Fenced",
     "IllegalTransition",
+    "ImportRefused",
     "InDoubt",
     "InvalidNameError",
     "MappingLengthMismatch",
@@ -36,6 +39,7 @@ __all__ = [
     "RunTimeout",
     "RunnerUnavailable",
     "SerializationError",
+    "SigningUnavailable",
     "StoreClosed",
     "StoreDamaged",
     "StoreError",
@@ -47,6 +51,7 @@ __all__ = [
     "UnknownRun",
     "UnknownStore",
     "UnpackableValue",
+    "UntrustedValue",
     "UpstreamFailed",
     "UpstreamTaskError",
     "WorkerDied",
@@ -209,6 +214,10 @@ class RedactedValue(MissingResult):
     """The bytes of a recorded value are not in the log any more; their digest is."""
 
 
+class UntrustedValue(MissingResult):
+    """A value of an imported history could run code when it is decoded, and nobody has said that it may."""
+
+
 class UnpackableValue(PluperfectError, ValueError):
     """A value cannot be encoded; the message names the path inside the value."""
 
@@ -278,3 +287,22 @@ class StoreClosed(StoreError):
 
 class StoreForked(StoreError):
     """This process was forked while the parent was reading; the store cannot be used here."""
+
+
+# --- evidence -------------------------------------------------------------------------------------------
+
+
+class BadCheckpoint(PluperfectError, ValueError):
+    """A text is no checkpoint, or no key, or was altered."""
+
+
+class SigningUnavailable(PluperfectError, ImportError):
+    """Signatures need a package that is not installed; the message has the command that installs it."""
+
+
+class BadExport(PluperfectError, ValueError):
+    """A file is no export, is cut short, or contradicts itself; nothing of it was imported."""
+
+
+class ImportRefused(StoreError):
+    """A run of an export has another history here; nothing of the export was imported."""

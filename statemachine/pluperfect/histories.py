@@ -1,28 +1,37 @@
 """
 Reading: runs as the log has them.
 
-Nothing here appends. What is shown is folded from the records each time it is asked for, and reading a
-history never runs code from it: only ``result()`` decodes values, and says so.
+Only imports and redactions write here. What is shown is folded from the records each time it is asked for, and reading a
+history never runs code from it: only ``result()`` decodes values, and says so. One module, although a long one: it is one object
+that its users hold.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from .errors import UnknownRun
-from .hooks import Log
+from .errors import RedactedValue, UnknownRun, UntrustedValue
+from .evidence import Checkpoint, Finding, Proof, Redaction, Report
+from .hooks import Admitted, Log
 from .manager import Hooks
 from .records import decode, open_row
-from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Running, Spec, State, StateDetails, codec_of, usable
+from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Packed, Running, Spec, State, StateDetails, codec_of, usable
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
+from .values import runs_code
+
+if TYPE_CHECKING:
+    from .exports import Header
 
 __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
 
@@ -210,9 +219,10 @@ class RecordedRun:
 class Histories:
     """A log with the plugins that can decode what stands in it: the reading half of an opened log."""
 
-    def __init__(self, log: Log, hooks: Hooks) -> None:
+    def __init__(self, log: Log, hooks: Hooks, *, trust_imported: bool = False) -> None:
         self.log: Log = log
         self.hooks: Hooks = hooks
+        self.trust_imported: bool = trust_imported
 
     def runs(
         self,
@@ -366,6 +376,180 @@ class Histories:
         self.log.flush()
         return self.log.rebuild()
 
+    # --- evidence
+
+    def verify(
+        self, run_id: str | None = None, *, against: Checkpoint | str | None = None, key: str | None = None
+    ) -> Report:
+        """
+        Read the whole log once and say everything that is wrong: changed, exchanged, missing and added records, missing values,
+        views that differ. Nothing is changed, and no value is decoded.
+
+        Args:
+            run_id: Only this run, as for `run`, and that it is in the tree over the log.
+            against: A checkpoint that was kept elsewhere, or its text: it finds a store that was cut, or written anew.
+            key: The public key with which its signature is checked.
+
+        Raises:
+            BadCheckpoint: The text is no checkpoint, or the key no key.
+            SigningUnavailable: A signature is to be checked, and the extra ``sign`` is not installed.
+        """
+        self.log.flush()
+        point = Checkpoint.parse(against) if isinstance(against, str) else against
+        report = self.log.verify(None if run_id is None else self.run(run_id)._run, point)
+        if point is not None and key is not None:
+            from .signing import checked
+
+            wrong = checked(point, key)
+            if wrong:
+                advice = "Do not believe this checkpoint; take the copy that its owner has."
+                report = replace(report, findings=(*report.findings, Finding(f"{wrong}.", advice)))
+        return report
+
+    def prove(self, run_id: str, size: int | None = None) -> Proof:
+        """
+        Prove that a run is in the log, up to its last record.
+
+        Args:
+            run_id: As for `run`.
+            size: In the tree that the log was when it had so many records; of now where left out.
+
+        Raises:
+            UnknownRun: There is no such run, or was none at that size.
+            IndexError: The log was never so long.
+        """
+        self.log.flush()
+        return self.log.prove(self.run(run_id)._run, size)
+
+    def checkpoint(self, *, key: str | None = None, at: float | None = None) -> Checkpoint:
+        """
+        Say which root the log has now. Keep its ``text`` elsewhere: `verify` holds the log against it.
+
+        Args:
+            key: A private key of `pluperfect.signing.new_key`, to sign it with.
+            at: When, UTC seconds; now where left out.
+
+        Raises:
+            BadCheckpoint: The key is none.
+            SigningUnavailable: The extra ``sign`` is not installed.
+        """
+        self.log.flush()
+        size, root = self.log.tree()
+        made = Checkpoint.made(self.log.store_id, size, root, time.time() if at is None else at)
+        if key is None:
+            return made
+        from .signing import sign
+
+        return sign(made, key)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        runs: Iterable[RecordedRun | str],
+        *,
+        checkpoint: Checkpoint | str | None = None,
+        as_imported: bool = False,
+    ) -> Header:
+        """
+        Write runs into one file, with the whole trees that they belong to and the proofs that they are in this log.
+
+        The same runs give the same bytes, whatever else was recorded meanwhile.
+
+        Args:
+            path: The file; what stands there is replaced.
+            runs: Runs, or what `run` finds them by.
+            checkpoint: A checkpoint, or its text: the proofs lead to its root, and it goes into the file.
+            as_imported: Write the file again that the first run was imported from, with the proofs of the log it comes from.
+
+        Raises:
+            UnknownRun: There is no such run, or with ``as_imported`` it was not imported.
+            BadCheckpoint: The checkpoint is none, of another store, or older than these runs.
+            StoreDamaged: A value is missing.
+        """
+        from . import exports
+
+        self.log.flush()
+        wanted = [(self.run(run) if isinstance(run, str) else run)._run for run in runs]
+        if as_imported:
+            if not wanted:
+                raise UnknownRun("Nothing was chosen, so that no file can be named.")
+            return exports.write_again(self.log, path, wanted[0])
+        point = Checkpoint.parse(checkpoint) if isinstance(checkpoint, str) else checkpoint
+        return exports.write(self.log, path, wanted, point)
+
+    def import_runs(
+        self, path: str | os.PathLike[str], *, limit: int | None = None, at: float | None = None
+    ) -> Admitted:
+        """
+        Take the runs of an exported file in, byte for byte: all of them, or none.
+
+        A run that is here already is left, or gets what is new. Imported runs are marked: their values are not decoded where
+        that may run code, unless the log is opened with ``trust_imported=True``; and they answer no cached call.
+
+        Args:
+            path: The file.
+            limit: How many bytes it may unpack to; 256 MiB where left out.
+            at: When, UTC seconds; now where left out.
+
+        Raises:
+            BadExport: The file is not sound.
+            ImportRefused: A run has another history here.
+        """
+        from . import exports
+
+        file = exports.read(path, limit=exports.LIMIT if limit is None else limit)
+        return self.log.admit(file.parcel(time.time() if at is None else at))
+
+    def redact(
+        self,
+        run_id: str,
+        *,
+        seq: int | None = None,
+        input: str | None = None,
+        result: bool = False,
+        everywhere: bool = False,
+        by: str = "",
+        why: str = "",
+        at: float | None = None,
+    ) -> Redaction:
+        """
+        Take values of a run away for ever. Their digests stay, so that everything else is still proved; it goes on record.
+
+        Args:
+            run_id: As for `run`.
+            seq: All values of this record.
+            input: The value of this input.
+            result: The result, or the exception, that the run ended with.
+            everywhere: Also from the records of other runs that hold the same bytes; the answer names those that still do.
+            by: Who wants it.
+            why: For which reason.
+            at: When, UTC seconds; now where left out.
+
+        Raises:
+            LookupError: There is no such record or input, or it has no value.
+        """
+        self.log.flush()
+        found = self.run(run_id)
+        run = found.folded
+        values: list[Any] = []
+        if seq is not None:
+            records = self.log.records(run.id, seq - 1, seq)
+            digests = {digest for data in records for digest in open_row(data).digests}
+        else:
+            if input is not None:
+                values += [given.value for given in run.birth.inputs if given.name == input]
+            if result and run.state is not None and run.final:
+                values += [getattr(run.state, "data", None), getattr(getattr(run.state, "error", None), "data", None)]
+            digests = {v.digest for v in values if isinstance(v, Packed) and v.code not in (ABSENT, RESULT)}
+        if not digests:
+            inputs = ", ".join(given.name for given in run.birth.inputs) or "none"
+            raise LookupError(
+                f"Run {found.id} has no such value. It has {run.seq} records and these inputs: {inputs}; a reference to another run"
+                " is no value: redact the result of that run."
+            )
+        when = time.time() if at is None else at
+        return self.log.redact(run.id, digests, everywhere=everywhere, by=by, why=why, at=when)
+
     # --- decoding on demand
 
     def entries(self, run: bytes, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
@@ -376,8 +560,20 @@ class Histories:
                 yield entry
 
     def unpack(self, packed: Any) -> Any:
-        """Decode a packed value; a reference to runs gives their states."""
+        """
+        Decode a packed value; a reference to runs gives their states.
+
+        Raises:
+            UntrustedValue: It was imported, and decoding it may run code.
+        """
         if packed.code != RESULT:
+            if packed.run and not self.trust_imported and runs_code(packed):
+                head = self.log.head(packed.run)
+                if head is not None and head.imported:
+                    raise UntrustedValue(
+                        f"This value ({codec_of(packed)}) of run {id_text(packed.run)} was imported, and decoding it may run code"
+                        " that came with it. If you trust whoever made the file, open the log with trust_imported=True."
+                    )
             return self.hooks.unpack(packed)
         cited = msgspec.msgpack.decode(packed.data)
         if isinstance(cited, bytes):
@@ -453,8 +649,11 @@ class Histories:
         """What a packed value is, without running anything that stands in it."""
         if packed is None:
             return "not recorded"
-        if packed.code == PLAIN:
-            return repr(self.hooks.unpack(packed))
-        if packed.code == ABSENT:
-            return f"not recorded: {packed.data.decode(errors='replace')}"
-        return f"<{codec_of(packed)}, {len(packed.data)} bytes>"
+        try:
+            if packed.code == PLAIN:
+                return repr(self.hooks.unpack(packed))
+            if packed.code == ABSENT:
+                return f"not recorded: {packed.data.decode(errors='replace')}"
+        except RedactedValue:
+            return f"<redacted, {packed.size} bytes, SHA-256 {packed.digest.hex()[:16]}>"
+        return f"<{codec_of(packed)}, {packed.size} bytes>"

@@ -11,12 +11,13 @@ asked only about flows and tasks that set one of its options, so that it costs n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
+from .evidence import Checkpoint, Proof, Redaction, Report
 from .marks import hookimpl, hookspec
 from .rules import Proposal, Verdict
 from .states import Packed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOOKS",
+    "Admitted",
     "CacheKey",
     "Cell",
     "Definition",
@@ -34,6 +36,7 @@ __all__ = [
     "Holder",
     "Log",
     "Option",
+    "Parcel",
     "Part",
     "Runner",
     "Specs",
@@ -171,6 +174,7 @@ class Head(Struct, frozen=True, array_like=True):
         outcome: Where its final transition stands; 0 while there is none.
         epoch: For a root, the highest term that wrote in its tree.
         due: In milliseconds, where the run waits for a time; 0 elsewhere.
+        imported: Whether records of it came from another store: its values are not decoded where that may run code.
     """
 
     seq: int
@@ -182,6 +186,7 @@ class Head(Struct, frozen=True, array_like=True):
     outcome: int = 0
     epoch: int = 0
     due: int = 0
+    imported: bool = False
 
 
 class Cell(Struct, frozen=True, array_like=True):
@@ -207,6 +212,42 @@ class Holder(Struct, frozen=True):
     owner: bytes
     told: str
     gone: str
+
+
+class Parcel(Struct, frozen=True):
+    """
+    Histories of another store, checked and ready to be taken in.
+
+    Attributes:
+        store: The id of the store that they come from.
+        rows: Their rows, in the order of its log.
+        blobs: The large values that they name, by SHA-256.
+        redacted: The values that were taken away there: SHA-256, size, by whom, why.
+        header: What the file says beside them; it is kept, so that the same file can be written again.
+        at: When they are taken in, UTC seconds.
+    """
+
+    store: bytes
+    rows: tuple[bytes, ...]
+    blobs: Mapping[bytes, bytes]
+    redacted: tuple[tuple[bytes, int, str, str], ...]
+    header: bytes
+    at: float
+
+
+class Admitted(Struct, frozen=True):
+    """
+    What became of the runs of a `Parcel`.
+
+    Attributes:
+        new: Those that were not here before.
+        extended: Those of which more is here now.
+        left: Those that were here already, as long or longer.
+    """
+
+    new: tuple[bytes, ...]
+    extended: tuple[bytes, ...]
+    left: tuple[bytes, ...]
 
 
 class Ticket(Protocol):
@@ -311,6 +352,10 @@ class Log(Protocol):
         """The records of a run with ``after < seq <= upto``, oldest first, as they are stored."""
         ...
 
+    def placed(self, run: bytes) -> list[tuple[int, bytes]]:
+        """All records of a run with their positions, oldest first."""
+        ...
+
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""
         ...
@@ -355,6 +400,71 @@ class Log(Protocol):
 
     def rebuild(self) -> int:
         """Project every view again from the log, in one transaction. Returns the number of records read."""
+        ...
+
+    def verify(self, run: bytes | None = None, against: Checkpoint | None = None) -> Report:
+        """
+        Read the whole log once and say everything that is wrong; nothing is changed.
+
+        Args:
+            run: Read the records of this run alone, and prove that they are in the log.
+            against: A checkpoint that was kept elsewhere.
+        """
+        ...
+
+    def tree(self, size: int | None = None) -> tuple[int, bytes]:
+        """
+        Size and root of the tree over the log.
+
+        Args:
+            size: As it was at this size; now where left out.
+
+        Raises:
+            IndexError: The log was never so long.
+        """
+        ...
+
+    def prove(self, run: bytes, size: int | None = None) -> Proof:
+        """
+        Prove that a run's last record is in the log, and by its chain the whole run.
+
+        Args:
+            run: The run.
+            size: In the tree of this size; of now where left out. The last record in it is proved.
+
+        Raises:
+            UnknownRun: There is no such run, or was none at that size.
+            IndexError: The log was never so long.
+        """
+        ...
+
+    def consistency(self, size: int, later: int | None = None) -> tuple[bytes, ...]:
+        """The path that shows that the tree of ``later`` leaves (now where left out) begins with the one of ``size``."""
+        ...
+
+    def admit(self, parcel: Parcel) -> Admitted:
+        """
+        Take histories of another store in: all of them, byte for byte, or none.
+
+        Raises:
+            ImportRefused: A run has another history here, or somebody carries it out.
+        """
+        ...
+
+    def redact(
+        self, run: bytes, digests: Collection[bytes], *, everywhere: bool, by: str, why: str, at: float
+    ) -> Redaction:
+        """
+        Take values away: from the records of one run and from what large values are kept in. It goes on record.
+
+        Args:
+            run: From this run's records.
+            digests: SHA-256 of the values.
+            everywhere: From the records of all other runs too.
+            by: Who wants it.
+            why: For which reason.
+            at: When, UTC seconds.
+        """
         ...
 
     def close(self) -> None:

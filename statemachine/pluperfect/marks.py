@@ -28,6 +28,7 @@ BUILTIN: Final = {
     "dask": "pluperfect_dask",
     "results": "pluperfect_plugins.results",
     "inspect": "pluperfect_plugins.inspect",
+    "evidence": "pluperfect_plugins.evidence",
     "config": "pluperfect_plugins.config",
     "prints": "pluperfect_plugins.prints",
     "callbacks": "pluperfect_plugins.callbacks",

@@ -11,7 +11,7 @@ Stored bytes are never encoded again: what this version does not know passes thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, cast
 
@@ -51,7 +51,9 @@ INLINE: Final = 2_048
 Fetch = Callable[[bytes], "bytes | None"]
 """Gives the bytes with this SHA-256; None where they are not there."""
 
-_UNREADABLE: Final = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
+_UNREADABLE: Final = (msgspec.MsgspecError, LookupError, ValueError, OverflowError, RecursionError)
+"""What bytes that are no record make msgspec and its hooks raise; a text that is no UTF-8 is a ValueError."""
+
 _KEPT: Final = 1  # the extension that stands in a row for a value kept elsewhere: SHA-256 and u64 size
 
 
@@ -109,6 +111,29 @@ class Row(NamedTuple):
         """The hash that binds the record and its values."""
         return _leaf(self.raw, self.digests)
 
+    def note(self) -> dict[str, Any]:
+        """
+        The body of a record that the store wrote of its own; packed values stand in it as extensions with their numbers.
+
+        Raises:
+            StoreDamaged: It is none.
+        """
+        try:
+            return msgspec.msgpack.decode(self.record.body, type=dict[str, Any])
+        except _UNREADABLE as error:
+            raise StoreDamaged(f"Record {self.record.seq} of the store itself cannot be read: {error}.") from error
+
+    @property
+    def exact(self) -> bytes:
+        """The bytes of this row as they are written: stored ones are the same, or were changed."""
+        return _encode((self.raw, self.values))
+
+    def without(self, digests: Collection[bytes]) -> bytes:
+        """The bytes of this row with these values taken away; the leaf hash stays what it is."""
+        held = zip(self.values, self.digests, strict=True)
+        gone = [_gone(len(v), d) if type(v) is bytes and d in digests else v for v, d in held]
+        return _encode((self.raw, gone))
+
     def entry(self, fetch: Fetch | None = None) -> Entry | None:
         """
         The entry that the row holds; None for a type or version that this release does not know.
@@ -124,8 +149,8 @@ class Row(NamedTuple):
         if place not in _BODIES:
             return None
         try:
-            body = _decoded(place, record.body, self.values, fetch)
-        except (*_UNREADABLE, LookupError) as error:
+            body = _decoded(place, record.body, self.values, fetch, record.run)
+        except _UNREADABLE as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
             ) from error
@@ -172,6 +197,7 @@ class _Coder:
         self.found: list[Packed] = []
         self.values: Sequence[Any] = ()
         self.fetch: Fetch | None = None
+        self.run = b""
         self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
         self.bodies = {
             place: msgspec.msgpack.Decoder(body, ext_hook=self._attach).decode for place, body in _BODIES.items()
@@ -195,10 +221,13 @@ class _Coder:
             return Packed(code, bytes(data))
         value = self.values[int.from_bytes(data, "big")]
         if type(value) is bytes:
-            return Packed(code, value)
-        if type(value) is Packed:
+            packed = Packed(code, value)
+        elif type(value) is Packed:
             return value
-        return Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), self.fetch)
+        else:
+            packed = Packed.kept(code, value.data[:32], int.from_bytes(value.data[32:], "big"), self.fetch)
+        packed.run = self.run
+        return packed
 
 
 _BODIES: Final = {("transition", 1): _Transition, ("ruling", 1): _Ruling}
@@ -212,9 +241,9 @@ def _coder() -> _Coder:
         return _Coder()
 
 
-def _decoded(place: tuple[str, int], body: Any, values: Sequence[Any], fetch: Fetch | None) -> Any:
+def _decoded(place: tuple[str, int], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b"") -> Any:
     coder = _coder()
-    coder.values, coder.fetch = values, fetch
+    coder.values, coder.fetch, coder.run = values, fetch, run
     try:
         return coder.bodies[place](body)
     finally:
@@ -246,15 +275,19 @@ def body_of(entry: Entry) -> Body:
         assert type(entry) is Ruling
         kind = "ruling"
         wire = _Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts)
+    data, found = _detached(wire)
+    return Body(kind, data, tuple(found))
+
+
+def _detached(body: Any) -> tuple[bytes, list[Packed]]:
+    """A body encoded, and the values that it names."""
     coder = _coder()
-    found: list[Packed] = []
-    coder.found = found
+    coder.found = found = list[Packed]()
     try:
-        data = coder.encode(wire)
+        return coder.encode(body), found
     finally:
         coder.found = []
         _coders.append(coder)
-    return Body(kind, data, tuple(found))
 
 
 def check_body(body: Body) -> None:
@@ -288,17 +321,22 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
     return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
 
 
-def seal_note(run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes) -> tuple[bytes, bytes]:
-    """The row of a record that is no entry of a run, and its leaf hash; it names no values."""
-    record = _encode(Record(run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(_encode(body))))
-    return _encode((record, ())), sha256(b"\0" + record).digest()
+def seal_note(
+    run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes
+) -> tuple[bytes, bytes, tuple[Packed, ...]]:
+    """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
+    data, values = _detached(body)
+    record = _encode(Record(run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)))
+    return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values]), (*values,)
 
 
 def _stored(value: Packed) -> bytes | Ext:
     data = value.held
-    if data is None or len(data) > INLINE:
-        return Ext(_KEPT, value.digest + value.size.to_bytes(8, "big"))
-    return data
+    return _gone(value.size, value.digest) if data is None or len(data) > INLINE else data
+
+
+def _gone(size: int, digest: bytes) -> Ext:
+    return Ext(_KEPT, digest + size.to_bytes(8, "big"))
 
 
 def _leaf(record: bytes, digests: Sequence[bytes]) -> bytes:

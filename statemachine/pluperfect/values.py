@@ -6,6 +6,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from .errors import RedactedValue
@@ -22,6 +23,7 @@ __all__ = [
     "Packed",
     "Spec",
     "codec_of",
+    "runs_code",
     "usable",
 ]
 
@@ -38,7 +40,7 @@ class Packed:
         data: The bytes.
     """
 
-    __slots__ = ("_data", "_digest", "_fetch", "code", "size")
+    __slots__ = ("_data", "_digest", "_fetch", "code", "run", "size")
 
     def __init__(self, code: int, data: bytes) -> None:
         self.code: int = code
@@ -46,6 +48,8 @@ class Packed:
         self._data: bytes | None = data
         self._digest: bytes | None = None
         self._fetch: Callable[[bytes], bytes | None] | None = None
+        self.run: bytes = b""
+        """The run in whose record it was read; empty for one that was packed here."""
 
     @classmethod
     def kept(cls, code: int, digest: bytes, size: int, fetch: Callable[[bytes], bytes | None] | None) -> Packed:
@@ -102,7 +106,13 @@ class Packed:
         return f"Packed({codec_of(self)}, {shown})"
 
     def __reduce__(self) -> Any:
-        return Packed, (self.code, self.data)
+        return _again, (self.code, self.data, self.run)
+
+
+def _again(code: int, data: bytes, run: bytes) -> Packed:
+    packed = Packed(code, data)
+    packed.run = run
+    return packed
 
 
 PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in
@@ -125,6 +135,17 @@ _CODECS: Final = {
 def codec_of(packed: Packed) -> str:
     """The name of the codec that packed this value, as ``specs/records.md`` lists them."""
     return _CODECS.get(packed.code, f"codec {packed.code}")
+
+
+def runs_code(packed: Packed) -> bool:
+    """Whether decoding this value may run code that it names: it imports a module, or unpickles, or a plugin does."""
+    if packed.code == TYPED:
+        try:
+            reference = msgspec.msgpack.decode(packed.data)[0]
+        except (msgspec.DecodeError, LookupError, TypeError):
+            return True
+        return not isinstance(reference, str) or ":" in reference
+    return packed.code not in (PLAIN, ABSENT, RESULT)
 
 
 def usable(packed: object) -> bool:

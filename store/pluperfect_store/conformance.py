@@ -25,9 +25,10 @@ from typing import Any
 
 import pytest
 
-from pluperfect.errors import Conflict, Fenced, StoreClosed
-from pluperfect.hooks import Log, Part
-from pluperfect.records import GENESIS, decode, leaf, open_record
+from pluperfect.errors import Conflict, Fenced, ImportRefused, RedactedValue, StoreClosed, UnknownRun
+from pluperfect.evidence import Checkpoint, consistent
+from pluperfect.hooks import Log, Parcel, Part
+from pluperfect.records import GENESIS, decode, encode, leaf, open_record
 from pluperfect.states import (
     ABSENT,
     PLAIN,
@@ -666,3 +667,94 @@ class LogConformance:
         for call in calls:
             with pytest.raises(StoreClosed):
                 call()
+
+    # --- evidence
+
+    def test_a_log_that_was_only_appended_to_is_sound(self, log: Log) -> None:
+        """48. Verification finds nothing, with a checkpoint of this log or without; it finds another one's."""
+        root, child = new_id(), new_id()
+        log.append([whole(root, key="k"), whole(child, root)], epoch=1).wait()
+        point = Checkpoint.made(log.store_id, *log.tree(), AT)
+        log.append([whole(new_id())], epoch=1).wait()
+        report = log.verify(against=point)
+
+        assert report.sound
+        assert (report.records, report.runs, report.size, report.root) == (9, 3, *log.tree())
+        assert log.verify(root).records == 3
+        assert not log.verify(against=Checkpoint.made(bytes(16), 6, point.root, AT)).sound
+        assert not log.verify(against=Checkpoint.made(log.store_id, 6, bytes(32), AT)).sound
+        assert not log.verify(against=Checkpoint.made(log.store_id, 10, point.root, AT)).sound
+
+    def test_every_run_is_proved_and_every_tree_begins_with_each_earlier_one(self, log: Log) -> None:
+        """49. Proofs lead from the last record that a tree has of a run to its root."""
+        runs = [new_id() for _ in range(100)]
+        for run in runs:
+            log.append([whole(run)], epoch=1)
+        log.flush()
+        for run in runs[::7]:
+            for size in (256, 257, 300):
+                born_at = log.placed(run)[0][0]
+                if born_at > size:
+                    with pytest.raises(UnknownRun):
+                        log.prove(run, size)
+                else:
+                    proof = log.prove(run, size)
+                    assert proof.holds
+                    assert proof.leaf == leaf(log.records(run)[proof.seq - 1])
+                    assert log.placed(run)[proof.seq - 1][0] == proof.position <= size
+        for size in (1, 255, 256, 299):
+            path = log.consistency(size)
+            assert consistent(size, log.tree(size)[1], 300, log.tree()[1], path)
+        for wrong in (-1, 301):
+            with pytest.raises(IndexError):
+                log.tree(wrong)
+
+    def test_rows_of_another_store_come_in_byte_for_byte_or_not_at_all(self, log: Log) -> None:
+        """50. What is here is left or extended; another history is refused, and nothing of its parcel comes in."""
+        run, fresh, prev = new_id(), new_id(), GENESIS
+        rows: list[bytes] = []
+        for entry in whole(run, key="k").entries:
+            rows.append(encode(run, entry, prev))
+            prev = leaf(rows[-1])
+
+        def parcel(*given: bytes) -> Parcel:
+            return Parcel(bytes(16), given, {}, (), b"header", AT)
+
+        assert log.admit(parcel(*rows[:2])).new == (run,)
+        assert log.admit(parcel(*rows)).extended == (run,)
+        before = log.position()
+        assert log.admit(parcel(*rows)).left == (run,)
+        other = encode(run, Transition(2, AT, Failed(cause="cancelled")), leaf(rows[0]))
+        with pytest.raises(ImportRefused, match=run.hex()):
+            log.admit(parcel(encode(fresh, whole(fresh).entries[0], GENESIS), rows[0], other))
+
+        assert log.position() == before
+        assert log.head(fresh) is None
+        assert log.records(run) == rows
+        head = log.head(run)
+        assert head is not None
+        assert head.imported
+        assert log.cached("k", AT) is None
+        assert log.verify().sound
+        assert log.compare() == []
+
+    def test_a_redacted_value_is_gone_and_all_else_is_still_proved(self, log: Log) -> None:
+        """51. It goes on record; the leaf, and with it every proof, stays."""
+        for size in (100, 5_000):
+            run, value = new_id(), Packed(PLAIN, os.urandom(size))
+            log.append([part(run, None, 0, born(run), Running(), Completed(data=value))], epoch=1).wait()
+            proof = log.prove(run)
+            gone = log.redact(run, [value.digest], everywhere=False, by="Ada", why="law", at=AT)
+            entry = decode(log.records(run)[2], log.blob)
+
+            assert gone.digests == (value.digest,)
+            assert gone.taken == ((run, 3),)
+            assert isinstance(entry, Transition)
+            with pytest.raises(RedactedValue):
+                entry.to.data.data  # type: ignore[attr-defined] # noqa: B018
+            assert log.prove(run, proof.size) == proof
+        report = log.verify()
+
+        assert report.sound
+        assert report.redacted == 2
+        assert log.compare() == []

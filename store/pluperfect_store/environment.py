@@ -154,9 +154,9 @@ class Environment:
         """Why what the file holds is not what was committed last; None where it is."""
         with self._env.begin() as txn:
             stamp, now = txn.get(b"txn", db=self._tables["meta"]), txn.id()
-        if stamp is None or number(stamp) >= now:  # a copy counts its transactions anew
+        if stamp is None or number(stamp) == now:
             return None
-        return f"the file counts {now} transactions, and what it holds ends with transaction {number(stamp)}"
+        return f"the file counts {now} transactions, and what it holds was written by transaction {number(stamp)}"
 
     def last_txn(self) -> int:
         """The number of the last transaction that any process has committed."""
@@ -307,6 +307,9 @@ class Transaction:
                     raise StoreDamaged(
                         f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views."
                     )
+            for key, row in changes.rewrites:
+                if not self._txn.put(key, row, db=self._tables["log"]):
+                    raise StoreDamaged(f"Row {number(key)} of the log could not be written anew.")
         except lmdb.MapFullError as error:
             raise MapFull from error
 

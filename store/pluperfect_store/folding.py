@@ -8,7 +8,7 @@ from pluperfect.errors import StoreDamaged
 from pluperfect.records import open_row
 
 from .layout import VIEWS, decode_head, idx_key, number
-from .ledger import Batch, Changes, Rows
+from .ledger import IMPORTED, Batch, Changes, Rows
 from .tree import Tree
 
 __all__ = ["differences", "fold_log", "projected", "tail"]
@@ -58,13 +58,22 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
         known = 0 if head is None else head.seq
         if record.seq != known + 1:
             wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
-        batch.enter(record.run, record.seq, entry, data, row.leaf, record.epoch)
+        batch.enter(record.run, record.seq, entry, b"", row.leaf, record.epoch)  # the views alone are wanted
+        if record.type == IMPORTED:
+            batch.importing(row)
     return batch.changes(), wrong
 
 
-def differences(rows: Rows, most: int = 1000) -> list[str]:
-    """One line for each row of a view that is not what the log says, the first ``most`` of them."""
-    changes, lines = fold_log(rows.scan("log", b"", b""))
+def differences(rows: Rows, most: int = 1000, log: Iterable[tuple[bytes, bytes]] | None = None) -> list[str]:
+    """
+    One line for each row of a view that is not what the log says.
+
+    Args:
+        rows: The tables.
+        most: How many lines at most.
+        log: The rows of the log, where somebody reads them already.
+    """
+    changes, lines = fold_log(rows.scan("log", b"", b"") if log is None else log)
     for table in VIEWS:
         wanted = dict(changes.puts.get(table, ()))
         for key, value in rows.scan(table, b"", b""):

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pluperfect.errors import Conflict, Fenced, StoreDamaged
 from pluperfect.hooks import Head, Part
-from pluperfect.records import GENESIS, INLINE, Body, body_of, check_body, open_row, seal, seal_note
+from pluperfect.records import GENESIS, INLINE, Body, Row, body_of, check_body, open_row, seal, seal_note
 from pluperfect.transitions import Entry
 from pluperfect.values import Packed
 
@@ -26,7 +27,11 @@ from .leases import Lease, gone
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
+__all__ = ["IMPORTED", "Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
+
+
+IMPORTED: Final = "store/imported"
+"""The type of the note before the rows of an import."""
 
 
 class Rows(Protocol):
@@ -58,6 +63,8 @@ class Changes(Struct):
 
     puts: dict[str, list[tuple[bytes, bytes]]]
     deletes: list[tuple[str, bytes]]
+    rewrites: list[tuple[bytes, bytes]] = []
+    """Rows of the log from which values were taken away; their leaves stay what they are."""
 
 
 class Prepared(Struct, frozen=True):
@@ -176,6 +183,7 @@ class Batch:
     __slots__ = (
         "_before",
         "_blobs",
+        "_gone",
         "_grown",
         "_heads",
         "_idx",
@@ -183,7 +191,9 @@ class Batch:
         "_leased",
         "_leases",
         "_log",
+        "_rewrites",
         "_rows",
+        "_until",
         "owner",
         "position",
     )
@@ -199,6 +209,14 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
+        self._gone: dict[bytes, None] = {}  # blobs that are taken away
+        self._rewrites: dict[bytes, bytes] = {}
+        self._until = 0  # up to where the rows that are entered were imported, by the note before them
+
+    @property
+    def rows(self) -> Rows:
+        """The tables as they are committed."""
+        return self._rows
 
     def head(self, run: bytes) -> Head | None:
         """The head of a run as this batch will leave it."""
@@ -258,7 +276,8 @@ class Batch:
                 log.append((place, row))
                 leaves.append(prev)
                 idx.append((idx_key(run, entry.seq), place))
-                rows += lasting(run, position, entry.seq, entry)
+                if head is None or not head.imported:
+                    rows += lasting(run, position, entry.seq, entry)
             heads.append((run, evolve(head, run, first, entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
@@ -319,8 +338,11 @@ class Batch:
         own = self._rows.get("meta", b"store_id") or bytes(16)
         head = self.head(own)
         seq = 1 if head is None else head.seq + 1
-        row, hashed = seal_note(own, seq, at, f"store/{kind}", body, GENESIS if head is None else head.leaf)
+        row, hashed, values = seal_note(own, seq, at, f"store/{kind}", body, GENESIS if head is None else head.leaf)
+        self._blobs.update((value.digest, value) for value in values if value.held is not None and value.size > INLINE)
         self.enter(own, seq, None, row, hashed, 0)
+        if kind == "imported":
+            self.importing(open_row(row))
 
     def _checked(self, part: Part, op: Prepared) -> Head | None:
         run, root = part.run, part.root
@@ -381,13 +403,35 @@ class Batch:
         self.position += 1
         self.tree.push(hashed)
         head = evolve(self.head(run), run, self.position, (entry,), hashed, epoch)
+        if self.position <= self._until:
+            head = replace(head, imported=True)
         place = u64(self.position)
         self._heads[run] = head
         self._log.append((place, record))
         self._idx.append((idx_key(run, seq), place))
-        self._lasting += lasting(run, self.position, seq, entry)
+        found = lasting(run, self.position, seq, entry)
+        # What came from elsewhere is listed, but answers no call.
+        self._lasting += [row for row in found if row[0] != "cache"] if head.imported else found
         if head.root is not None:
             self._raise_term(head.root, epoch)
+
+    def importing(self, note: Row) -> None:
+        """The note of an import was entered: as many rows as it says, which come next, are of it."""
+        with suppress(StoreDamaged, TypeError, ValueError):  # a damaged note: the row itself is found
+            self._until = self.position + int(note.note().get("rows", 0))
+
+    def rewrite(self, place: bytes, row: bytes) -> None:
+        """Put another row in the place of a committed one with the same leaf."""
+        self._rewrites[place] = row
+
+    def keep(self, value: Packed) -> None:
+        """Keep a large value beside the log."""
+        self._blobs[value.digest] = value
+
+    def remove_blob(self, digest: bytes) -> None:
+        """Take a large value away, where it is there."""
+        if self._rows.has("blob", digest):
+            self._gone[digest] = None
 
     def _raise_term(self, root: bytes, epoch: int) -> None:
         top = self.head(root)
@@ -435,7 +479,8 @@ class Batch:
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
             puts["idx"], puts["log"] = sorted(self._idx), self._log
-        return Changes(puts, deletes)
+        deletes += [("blob", digest) for digest in self._gone]
+        return Changes(puts, deletes, sorted(self._rewrites.items()))
 
     @property
     def leases(self) -> dict[bytes, Lease | None]:

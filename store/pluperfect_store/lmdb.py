@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from msgspec.structs import replace
 
 from pluperfect.errors import PluperfectError, StoreClosed, StoreForked, StoreUnwritable, UnknownStore
+from pluperfect.evidence import Checkpoint, Finding, Report
 from pluperfect.hooks import Log, Part, hookimpl
 from pluperfect.settings import get_current_settings
 
@@ -28,15 +29,18 @@ from .folding import projected
 from .gates import Gate
 from .layout import FILE_FROM
 from .leases import living
-from .ledger import Prepared, Rows, end_of, prepare
-from .reading import Reading
+from .ledger import Batch, Prepared, Rows, end_of, prepare
+from .proving import Proving
 from .tickets import Pending
+from .walking import RESTORE
 from .writer import Writer
 
 if TYPE_CHECKING:
     from .environment import Environment, Transaction
 
 __all__ = ["LmdbLog", "open_log"]
+
+T = TypeVar("T")
 
 _FORK_PATIENCE: Final = 0.1  # seconds that a fork waits for reads under way
 _CLOSE_PATIENCE: Final = 5.0  # seconds that a close does; reads are short
@@ -49,15 +53,17 @@ def open_log(uri: str) -> Log | None:
     """
     Open the store in a folder for ``lmdb:PATH``; ``~`` is the user's home.
 
+    ``lmdb+unchecked:PATH`` opens it although its last record and its views disagree: to verify it, or to rebuild its views.
+
     Raises:
         UnknownStore: There is no path.
     """
     scheme, colon, path = uri.partition(":")
-    if scheme != "lmdb" or not colon:
+    if scheme not in ("lmdb", "lmdb+unchecked") or not colon:
         return None
     if not path:
-        raise UnknownStore("'lmdb:' lacks the path of a folder. Write lmdb:PATH.")
-    return LmdbLog(path)
+        raise UnknownStore(f"'{scheme}:' lacks the path of a folder. Write {scheme}:PATH.")
+    return LmdbLog(path, check=scheme == "lmdb")
 
 
 class Store:
@@ -283,7 +289,7 @@ def _give_back(store: Store) -> None:
                 del _stores[key]
 
 
-class LmdbLog(Reading):
+class LmdbLog(Proving):
     """
     A log in a folder.
 
@@ -314,6 +320,7 @@ class LmdbLog(Reading):
             ) from error
         self._closed = False
         self._closing = threading.Lock()
+        self._hashes = {}
 
     @property
     def uri(self) -> str:
@@ -350,7 +357,29 @@ class LmdbLog(Reading):
 
     def blob(self, digest: bytes) -> bytes | None:
         """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""
-        return super().blob(digest) or self._open_store().files.get(digest)
+        return super().blob(digest) or self._file(digest)
+
+    _file_from = FILE_FROM
+
+    def _file(self, digest: bytes) -> bytes | None:
+        return self._open_store().files.get(digest)
+
+    def _put_file(self, digest: bytes, data: bytes) -> None:
+        self._open_store().files.put(digest, data)
+
+    def _remove_file(self, digest: bytes) -> None:
+        self._open_store().files.remove(digest)
+
+    def _change(self, job: Callable[[Batch], T]) -> T:
+        store = self._open_store()
+
+        def act(txn: Transaction) -> T:
+            batch = Batch(txn.rows, end_of(txn.rows), store.owner)
+            answer = job(batch)
+            txn.apply(batch.changes())
+            return answer
+
+        return store.writer.run(act)
 
     def flush(self) -> None:
         """Wait until everything that this process appended before is committed."""
@@ -379,13 +408,23 @@ class LmdbLog(Reading):
             nap = min(nap * 1.3, _SLOW)
 
     def compare(self) -> list[str]:
-        """Fold the whole log again and say, one line each, where a view differs from it; or that all of it is old."""
+        """Fold the whole log again and say, one line each, where a view differs from it; or that pages do not belong together."""
         lines = super().compare()
-        if not lines:
-            with self._open_store().inside() as env:
-                stale = env.stale()
-            lines = [] if stale is None else [f"file: {stale}: older pages were put in the place of newer ones"]
-        return lines
+        stale = None if lines else self._stale()
+        return lines if stale is None else [f"file: {stale}"]
+
+    def verify(self, run: bytes | None = None, against: Checkpoint | None = None) -> Report:
+        """Say everything that is wrong; see `pluperfect.hooks.Log.verify`."""
+        report = super().verify(run, against)
+        stale = None if report.findings or run is not None else self._stale()
+        if stale is None:
+            return report
+        return replace(report, findings=(Finding(f"the file is not as it was written: {stale}", RESTORE),))
+
+    def _stale(self) -> str | None:
+        with self._open_store().inside() as env:
+            stale = env.stale()
+        return None if stale is None else f"{stale}: pages of another transaction are in their place"
 
     def rebuild(self) -> int:
         """Project every view again from the log, in one transaction. Returns the number of records read."""

@@ -12,6 +12,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 from uuid import uuid4
 
 from pluperfect.errors import Fenced, StoreClosed, UnknownStore
@@ -20,9 +21,11 @@ from pluperfect.hooks import Log, Part, hookimpl
 from .folding import projected
 from .layout import TABLES, VIEWS
 from .ledger import Batch, Changes, Prepared, end_of, prepare
-from .reading import Reading
+from .proving import Proving
 
 __all__ = ["MemoryLog", "open_log"]
+
+T = TypeVar("T")
 
 
 @hookimpl
@@ -116,6 +119,8 @@ class _Tables:
             into = self.tables[table]
             for key, value in rows:
                 into.put(key, value)
+        for key, value in changes.rewrites:
+            self.tables["log"].put(key, value)
 
 
 class _Settled:
@@ -136,7 +141,7 @@ class _Settled:
         callback()
 
 
-class MemoryLog(Reading):
+class MemoryLog(Proving):
     """A log in memory: every append is committed, or refused, before it returns."""
 
     def __init__(self) -> None:
@@ -145,6 +150,7 @@ class MemoryLog(Reading):
         self._position = 0
         self._closed = False
         self._owner = uuid4().bytes
+        self._hashes = {}
 
     @property
     def uri(self) -> str:
@@ -195,6 +201,16 @@ class MemoryLog(Reading):
             self._position = batch.position
             self._changed.notify_all()
         return _Settled(refused, answer)
+
+    def _change(self, job: Callable[[Batch], T]) -> T:
+        with self._changed:
+            self._check_open()
+            batch = Batch(self._tables, self._position, self._owner)
+            answer = job(batch)
+            self._tables.apply(batch.changes())
+            self._position = batch.position
+            self._changed.notify_all()
+        return answer
 
     def flush(self) -> None:
         """Nothing ever waits here."""

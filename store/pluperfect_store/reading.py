@@ -65,6 +65,12 @@ class Reading:
             places = [place for _, place in rows.scan("idx", idx_key(run, first), idx_key(run, last + 1))]
             return rows.get_many("log", places)
 
+    def placed(self, run: bytes) -> list[tuple[int, bytes]]:
+        """All records of a run with their positions, oldest first."""
+        with self._rows() as rows:
+            places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
+            return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
+
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""
         if not 0 < position <= _LAST:

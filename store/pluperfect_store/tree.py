@@ -13,7 +13,9 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["BLOCK", "KEPT_LEVEL", "Tree", "joined", "root_of_peaks"]
+from pluperfect.evidence import joined
+
+__all__ = ["BLOCK", "KEPT_LEVEL", "Tree", "root_of_peaks"]
 
 KEPT_LEVEL: Final = 8
 """The lowest level whose nodes are kept."""
@@ -22,11 +24,6 @@ BLOCK: Final = 1 << KEPT_LEVEL
 """How many records stand under a node of that level."""
 
 _EMPTY: Final = sha256(b"").digest()
-
-
-def joined(left: bytes, right: bytes) -> bytes:
-    """The hash of a node over its two children (RFC 6962, section 2.1)."""
-    return sha256(b"\1" + left + right).digest()
 
 
 def root_of_peaks(peaks: Iterable[bytes]) -> bytes:

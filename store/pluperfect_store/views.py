@@ -76,7 +76,7 @@ def evolve(
             due = 0 if until is None else due_ms(until)
     count = len(entries)
     seen = 0 if root is not None else max(before.epoch, epoch)
-    return Head(before.seq + count, position + count - 1, born, state, leaf, root, outcome, seen, due)
+    return Head(before.seq + count, position + count - 1, born, state, leaf, root, outcome, seen, due, before.imported)
 
 
 def standing(run: bytes, head: Head) -> list[View]:

@@ -8,6 +8,7 @@ from typing import Any, assert_type
 import pluperfect
 from pluperfect import LOOP, Flow, State, Task, flow, task, unmapped, wait
 from pluperfect.assets import Asset, materialize
+from pluperfect.evidence import Report
 from pluperfect.futures import Future, FutureList, as_completed
 from pluperfect.histories import RecordedRun
 from pluperfect.transitions import Entry, Run
@@ -133,5 +134,8 @@ async def main() -> None:
         assert_type(run.history, tuple[Entry, ...])
         assert_type(run.at(1), Run)
         assert_type(run.state, State)
+        assert_type(log.verify(against=log.checkpoint()), Report)
+        assert_type(log.prove("x").holds, bool)
+        assert_type(log.import_runs("file").new, tuple[bytes, ...])
         value: Any = run.result()
         raise LOOP("again", result=value)

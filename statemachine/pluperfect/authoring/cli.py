@@ -22,16 +22,28 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "LazyGroup", "main"]
 
 
-_COMMANDING: Final = ("inspect", "config")
+_COMMANDING: Final = ("inspect", "evidence", "config")
 """The built-in plugins that add commands; they alone are loaded to list them."""
 
 
 class Desk:
     """What the commands share: the log, opened when the first of them asks for it."""
 
-    def __init__(self, store: str | None, disabled: tuple[str, ...]) -> None:
-        self._store, self._disabled = store, disabled
+    def __init__(self, store: str | None, disabled: tuple[str, ...], *, trust_imported: bool = False) -> None:
+        self._store, self._disabled, self._trust_imported = store, disabled, trust_imported
         self._log: OpenLog | None = None
+
+    @property
+    def uri(self) -> str:
+        """The address of the log, which is not opened for that."""
+        from .logs import address
+
+        return address(self._store)
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """The plugins that are left out."""
+        return self._disabled
 
     @property
     def log(self) -> OpenLog:
@@ -39,7 +51,7 @@ class Desk:
         if self._log is None:
             from .logs import open
 
-            self._log = open(self._store, disabled=self._disabled)
+            self._log = open(self._store, disabled=self._disabled, trust_imported=self._trust_imported)
         return self._log
 
     def close(self) -> None:
@@ -135,11 +147,14 @@ class LazyGroup(click.Group):
     "--store", metavar="URI", help="The store: lmdb:PATH or a path. Default: the setting STORE, else runs in HOME."
 )
 @click.option("--disable", "disabled", metavar="PLUGIN", multiple=True, help="Leave a plugin out; may be repeated.")
+@click.option(
+    "--trust-imported", is_flag=True, help="Decode values of imported histories although that may run their code."
+)
 @click.version_option(package_name="pluperfect", prog_name="pluperfect")
 @click.pass_context
-def main(ctx: click.Context, store: str | None, disabled: tuple[str, ...]) -> None:
+def main(ctx: click.Context, store: str | None, disabled: tuple[str, ...], trust_imported: bool) -> None:
     """Workflows you can prove, replay and take apart: read and resume what was recorded."""
-    ctx.obj = Desk(store, disabled)
+    ctx.obj = Desk(store, disabled, trust_imported=trust_imported)
 
 
 main.add_lazy("plugins", f"{__name__}:plugins_command", "List the plugins: name, version, origin, hooks.")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .recovery import Recovered, Repair
     from .validation import Validator
 
-__all__ = ["OpenLog", "default_uri", "nearest_log", "open"]
+__all__ = ["OpenLog", "address", "default_uri", "nearest_log", "open"]
 
 
 class _Known(NamedTuple):
@@ -52,8 +52,8 @@ class OpenLog(Histories):
     it is open, and from any thread.
     """
 
-    def __init__(self, hooks: Hooks, uri: str, clock: Clock) -> None:
-        super().__init__(hooks.open_log(uri), hooks)
+    def __init__(self, hooks: Hooks, uri: str, clock: Clock, *, trust_imported: bool = False) -> None:
+        super().__init__(hooks.open_log(uri), hooks, trust_imported=trust_imported)
         self.clock = clock
         self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
@@ -229,6 +229,7 @@ def open(
     disabled: Iterable[str] = (),
     entry_points: bool = True,
     clock: Clock | None = None,
+    trust_imported: bool = False,
 ) -> OpenLog:
     """
     Open a log with its plugins.
@@ -240,6 +241,7 @@ def open(
         disabled: Names of plugins to leave out.
         entry_points: Whether to load the plugins that installed distributions announce.
         clock: Where the time comes from; a test gives a `pluperfect.testing.FakeClock`.
+        trust_imported: Decode values of imported histories although that may run code of whoever made the file.
 
     Raises:
         UnknownStore: No plugin opens such an address.
@@ -247,10 +249,11 @@ def open(
         PluginError: A plugin does not fit the contract.
     """
     hooks = Hooks(plugins, disabled=disabled, entry_points=entry_points)
-    return OpenLog(hooks, _address(uri), clock or SystemClock())
+    return OpenLog(hooks, address(uri), clock or SystemClock(), trust_imported=trust_imported)
 
 
-def _address(uri: str | None) -> str:
+def address(uri: str | None) -> str:
+    """The address that is meant: a bare path is one of the file store, None the default log."""
     if uri is None:
         return default_uri()
     text = os.fspath(uri)
@@ -263,7 +266,7 @@ def default_uri() -> str:
     """The address of the default log."""
     held = current()
     if held.store:
-        return _address(held.store)
+        return address(held.store)
     home = os.path.expanduser(held.home)  # noqa: PTH111 - pathlib is not loaded for this
     return f"lmdb:{os.path.join(home, 'runs')}"  # noqa: PTH118
 

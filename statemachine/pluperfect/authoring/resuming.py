@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..digests import SCRIPT
-from ..errors import PluperfectError
+from ..errors import PluperfectError, UntrustedValue
 from ..histories import RecordedRun
 from ..states import ABSENT, usable
 from .flows import Flow
@@ -36,6 +36,12 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
         )
     if run.final:
         return recorded
+    head = log.log.head(run.id)
+    if head is not None and head.imported and not log.trust_imported:
+        raise UntrustedValue(
+            f"{recorded!r} was imported, and resuming it imports the module that its history names. If you trust whoever made the"
+            " file: pluperfect --trust-imported resume RUN."
+        )
     flow = find_flow(spec.entry, spec.name)
     parameters: dict[str, Any] = {}
     for given in spec.inputs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from ..errors import PluginError
+from ..errors import PluginError, RedactedValue
 from ..hooks import CacheKey
 from ..states import Cached, Completed, usable
 from ..transitions import NO_FACTS, Facts, Run
@@ -77,6 +77,8 @@ def _take(frame: Frame, source: tuple[bytes, int]) -> bool:
         return False
     try:
         frame.hit = (data, frame.log.unpack(data))
+    except RedactedValue:
+        return False  # somebody took it away on purpose: it is computed anew
     except Exception:
         _log.exception("the cached result of %s cannot be decoded; the call is made", frame.run.birth.run_name)
         return False
