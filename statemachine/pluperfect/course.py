@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from .rules import Question
-from .states import Error, Failed, Looped, Pending, Retrying, Running, State
+from .states import Error, Failed, Pending, Retrying, Running, State
 from .transitions import NO_FACTS, Facts, Run
 
 __all__ = ["Ask", "Call", "Course", "Durable", "Effect", "Propose", "Resolve", "Sleep", "course"]
@@ -77,6 +77,9 @@ def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
     if isinstance(run.state, Running):
         answer: Any = yield Ask("on_interrupt", run.state)
         run = yield from propose(after_interruption(answer, run))
+        if run.ruling is not None:
+            return run  # it stays in doubt: what may not be given up or retried is not called again either
+    ready = False  # whether the arguments are resolved: each process that carries the run out does it once
     while not run.final:
         state = run.state
         if isinstance(state, Running):
@@ -87,21 +90,20 @@ def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
             if run.ruling is not None:
                 # The body has ended and cannot be put back: what a rule refuses here is the outcome.
                 run = yield from propose(Failed(cause="refused", message=_refusal(run)))
-        elif isinstance(state, Retrying):
-            if state.cause == "paused" and not unpause:
-                return run
-            unpause = False
-            if state.cause != "paused":
-                yield Sleep(state.due)
-            run = yield from propose(Running(attempt=run.attempt + 1, loop_count=run.loop_count))
-        elif isinstance(state, Looped):
-            run = yield from propose(Running(loop_count=run.loop_count))
         else:
-            assert isinstance(state, Pending), state
-            if state.due is not None:
+            begun = Running(loop_count=run.loop_count)
+            if isinstance(state, Retrying):
+                if state.cause == "paused" and not unpause:
+                    return run
+                unpause = False
+                if state.cause != "paused":
+                    yield Sleep(state.due)
+                begun = Running(attempt=run.attempt + 1, loop_count=run.loop_count)
+            elif isinstance(state, Pending) and state.due is not None:
                 yield Sleep(state.due)
-            obstacle: Failed | None = yield Resolve()
-            run = yield from propose(obstacle or Running(loop_count=run.loop_count))
+            obstacle: Failed | None = None if ready else (yield Resolve())
+            ready = True
+            run = yield from propose(obstacle or begun)
         if run.ruling is not None:
             return run
     return run

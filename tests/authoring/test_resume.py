@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import pluperfect
-from pluperfect import LOOP, Verdict, flow, hookimpl, task
+from pluperfect import LOOP, Verdict, allow_failure, flow, hookimpl, task
 from pluperfect.errors import Divergence, Fenced, RuleError
 from pluperfect.hooks import Option
 from pluperfect.runtime import task_run
@@ -398,3 +398,92 @@ def test_a_delayed_run_that_died_waits_on_to_the_recorded_time(store):
     with second_process(store, clock):
         assert whole() == 1
     assert clock.slept == [200.0]
+
+
+@pytest.mark.parametrize("mark", [lambda future: future, allow_failure, lambda future: [future]])
+def test_a_call_that_had_begun_gets_the_results_of_futures_and_not_futures_in_the_second_process(store, mark):
+    given = []
+
+    @task
+    def two():
+        return 2
+
+    @task(task_run_name="takes {n}")
+    def plain(n):
+        given.append(n)
+        return n
+
+    @flow(idempotency_key="k")
+    def whole():
+        return plain(mark(two.submit()))
+
+    first_process(store, lambda run, p, d: given and run.spec.name == "plain" and p.to.kind == "Completed", whole)
+    with second_process(store) as log:
+        whole()
+        assert len(given) == 2
+        assert given[0] == given[1] == (2 if given[0] == 2 else [2])
+        assert log.runs(name="plain")[0].folded.name == f"takes {given[0]}"
+
+
+def test_a_resumed_retry_and_a_resumed_loop_get_results_and_not_states(store):
+    given = []
+
+    @task
+    def two():
+        return 2
+
+    @task(retries=1)
+    def again(n):
+        given.append(n)
+        if task_run.run_count == 1:
+            raise ValueError(n)
+        return n
+
+    @task
+    def around(n):
+        given.append(n)
+        if task_run.loop_count == 1:
+            raise LOOP(result=n)
+        return n
+
+    @flow
+    def whole(function):
+        return function(two(return_state=True))
+
+    for function, kind in ((again, "Retrying"), (around, "Looped")):
+        given.clear()
+        keyed = whole.with_options(idempotency_key=kind)
+        first_process(
+            store,
+            lambda run, p, d, kind=kind: p.to.kind == "Running" and run.state is not None and run.state.kind == kind,
+            lambda keyed=keyed, function=function: keyed(function),
+        )
+        with second_process(store):
+            assert keyed(function) == 2
+        assert given == [2, 2]
+
+
+def test_a_failure_that_a_finished_call_allowed_stays_looked_at_in_the_second_process(store):
+    made = []
+
+    @task
+    def bad():
+        raise KeyError("always")
+
+    @task
+    def report(*found):
+        made.append(found)
+        return "reported"
+
+    @flow(idempotency_key="k")
+    def whole():
+        report(allow_failure(bad.submit()))
+        report.submit(allow_failure([bad.submit()]))
+        report(wait_for=[allow_failure(bad.submit())])
+        return "done"
+
+    first_process(store, lambda run, p, d: run.spec and run.spec.name == "whole" and p.to.kind == "Completed", whole)
+    with second_process(store) as log:
+        assert whole() == "done"
+        assert len(made) == 3
+        assert log.compare() == []

@@ -136,13 +136,15 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
 
 
 def announce_obstacle(frame: Frame) -> None:
-    """A run that was born into its final state has no course in which its recorders would be told."""
+    """A run that is final before it has a course: its recorders are told, and what its call looks at is noted."""
+    upstream.look_again(frame)
     for waiting in tell(frame, frame.run):
         finish_awaitable(waiting)
 
 
 async def announce_obstacle_async(frame: Frame) -> None:
     """The same without blocking the event loop."""
+    upstream.look_again(frame)
     for waiting in tell(frame, frame.run):
         await waiting
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ParameterTypeError, UpstreamFailed
-from ..states import Failed
+from ..states import Failed, Pending
 from . import outcomes
 from .arguments import Found, each_run, resolved
 from .futures import Future
@@ -14,7 +14,10 @@ from .naming import name_run
 if TYPE_CHECKING:
     from .frames import Frame
 
-__all__ = ["resolve", "waits_for"]
+__all__ = ["look_again", "resolve", "waits_for"]
+
+_UNSEEN: Final = frozenset({"cancelled", "refused"})
+"""The causes by which a call ends while it still waits for others."""
 
 
 def waits_for(frame: Frame) -> list[Future[Any]]:
@@ -48,11 +51,29 @@ def resolve(frame: Frame) -> Failed | None:
     except ParameterTypeError as error:
         return outcomes.failed(frame, error, "validation")
     frame.arguments = authored.binder(frame.args, frame.kwargs)
+    if not isinstance(frame.run.state, Pending):
+        return None  # it began in another process, and has its name
     name = name_run(frame)
     if isinstance(name, Failed):
         return name
     frame.name = name
     return None
+
+
+def look_again(frame: Frame) -> None:
+    """
+    A call that is answered from the log looks at what its first call looked at.
+
+    What it has seen is not recorded by itself: it follows from its arguments, and from how it ended.
+    """
+    state = frame.run.state
+    if not frame.waits or (isinstance(state, Failed) and state.cause in _UNSEEN and not frame.run.attempt):
+        return
+    for found in each_run((frame.args, frame.kwargs, frame.wait_for)):
+        if isinstance(found.run, Future):
+            found.run.look()
+        if isinstance(state, Failed) and state.cause == "upstream" and not found.tolerated():
+            return  # the first obstacle ended the call: it has not seen the others
 
 
 def _depends_on_itself(frame: Frame) -> str:
