@@ -19,6 +19,9 @@ MOST: Final = 50
 _WORTH: Final = frozenset({"error", "returned"})
 """The causes of Failed that another attempt may mend."""
 
+_WORTH_IN_FLOWS: Final = _WORTH | {"children"}
+"""A flow that fails through its calls makes those that failed anew, and is answered with the others."""
+
 
 def _count(value: Any) -> int:
     if value is None:  # as Prefect's own signature has it
@@ -146,7 +149,8 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
         return None
     chosen = run.birth.options if definition is None else definition.options
     retries = int(chosen.get("retries") or 0)
-    if run.spent >= retries or (isinstance(state, Failed) and state.cause not in _WORTH):
+    worth = _WORTH_IN_FLOWS if run.birth.kind == "flow" else _WORTH
+    if run.spent >= retries or (isinstance(state, Failed) and state.cause not in worth):
         return None
     if chosen.get("retry_condition_fn") is not None or (
         definition is None and "retry_condition_fn" in (proposal.facts.answers or ())
@@ -164,7 +168,7 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
         chance = draw(run)
         delay = jittered(base, factor, chance)
     due = round(proposal.at + delay, 6)  # as a log keeps times, so that the rule says the same when it is asked again
-    cause = "timeout" if isinstance(state, TimedOut) else state.cause
+    cause = "timeout" if isinstance(state, TimedOut) else "returned" if state.cause == "children" else state.cause
     waiting = Retrying(
         message=state.message, cause=cause, due=due, delay=base, draw=chance, error=state.error
     )  # fmt: skip

@@ -271,3 +271,28 @@ def test_a_flow_retry_answers_finished_calls_from_the_attempt_before_and_makes_t
     ]
     assert run.children[3].state.source[0].hex() == run.children[0].id.replace("-", "")
     assert run.children[4].state.source[0].hex() == run.children[1].id.replace("-", "")
+
+
+@pytest.mark.parametrize("ending", ["returned future", "returned states", "unseen failure"])
+def test_a_flow_that_fails_through_its_children_is_retried_and_makes_those_that_failed_anew(log, ending):
+    shaky, attempts = failing(1)
+    sound = []
+
+    @task
+    def well():
+        sound.append(1)
+
+    @flow(retries=2)
+    def whole():
+        well()
+        if ending == "returned states":
+            return [shaky(return_state=True)]
+        future = shaky.submit()
+        return future if ending == "returned future" else None
+
+    assert whole(return_state=True).is_completed()
+    assert (len(attempts), sound) == (2, [1])
+    root = log.runs(name="whole")[0]
+    assert kinds(root) == ["Pending", "Running", "Retrying", "Running", "Completed"]
+    assert root.transitions[2].to.cause == "returned"
+    assert root.folded.spent == 1

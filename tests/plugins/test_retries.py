@@ -43,6 +43,14 @@ def test_what_another_attempt_cannot_mend_is_not_retried(cause):
     assert judged(Completed(), retries=3) is None
 
 
+def test_a_flow_that_failed_through_its_children_is_retried():
+    spec = Spec("flow", "f", "f", "f-0", bytes(16))
+    run = Run(bytes(16), 5, Running(), spec, attempt=1)
+    proposal = Proposal(Failed(cause="children"), 100.0)
+
+    assert review(run, proposal, Definition("flow", "f", fn=print, options={"retries": 1})).to.cause == "returned"
+
+
 def test_the_cause_says_what_ended_the_attempt():
     assert judged(TimedOut(), retries=1).to.cause == "timeout"
     assert judged(Failed(cause="returned"), retries=1).to.cause == "returned"
