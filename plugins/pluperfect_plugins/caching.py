@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any, Final, NamedTuple, cast
 
 from msgspec import Struct
@@ -28,7 +28,6 @@ from pluperfect.cache_policies import (
 )
 from pluperfect.client.schemas.objects import TaskRun
 from pluperfect.digests import Undigestible, digest, place_of
-from pluperfect.errors import PluginError
 from pluperfect.histories import id_text
 from pluperfect.hooks import CacheKey, Definition, Option, hookimpl
 from pluperfect.rules import Proposal, Verdict
@@ -224,7 +223,7 @@ def _text_of(what: str, call: _Call, ask: Callable[[], Any]) -> str:
     What the user's code gives for a key.
 
     Raises:
-        _NoKey: It gives None, or raises.
+        _NoKey: It gives None or something else than a text, or raises.
     """
     name = call.definition.name
     try:
@@ -234,9 +233,19 @@ def _text_of(what: str, call: _Call, ask: Callable[[], Any]) -> str:
         raise _NoKey(f"{what} raised {type(error).__name__}: {error}", loud=False) from error
     if key is None:
         raise _NoneGiven(f"{what} gave None", loud=False)
+    _not_awaited(key)
     if not isinstance(key, str) or not key:
-        raise PluginError(f"{what} of {name} gave {key!r}; it must give a string, or None for no caching.")
+        _log.error(
+            "%s of %s gave %r, which is no string; the call is made and its result is not cached", what, name, key
+        )
+        raise _NoKey(f"{what} gave {key!r}; it must give a string, or None for no caching", loud=False)
     return key
+
+
+def _not_awaited(answer: object) -> None:
+    """A coroutine is no key. It is closed, since it need not warn of that as well."""
+    if isinstance(answer, CoroutineType):
+        cast("CoroutineType[Any, Any, Any]", answer).close()
 
 
 class _Told:

@@ -218,3 +218,18 @@ def test_persist_result_false_records_no_result_and_disables_the_cache(log):
     assert secret() == "secret"
     with pytest.raises(Exception, match="persist_result=False"):
         log.runs()[0].result()
+
+
+async def _key_later(context, arguments):
+    return "never awaited"
+
+
+@pytest.mark.parametrize("ask", [lambda context, arguments: 5, lambda context, arguments: "", _key_later])
+def test_a_key_function_that_gives_no_string_is_logged_and_the_call_is_made_uncached(log, caplog, ask):
+    double, calls = counting(cache_key_fn=ask)
+
+    assert [double(1), double(1)] == [[2], [2]]
+    assert len(calls) == 2
+    assert "no string" in caplog.text
+    assert "must give a string" in log.runs(name="double")[0].transitions[1].facts.uncached
+    assert [kinds(run) for run in log.runs()] == [["Pending", "Running", "Completed"]] * 2

@@ -21,7 +21,6 @@ from pluperfect.cache_policies import (
     CacheKeyFnPolicy,
     CachePolicy,
 )
-from pluperfect.errors import PluginError
 from pluperfect.hooks import Definition
 from pluperfect.rules import Proposal
 from pluperfect.states import Cached, Completed, Failed, Pending, Retrying, Running, Spec
@@ -243,9 +242,12 @@ def test_a_key_function_that_raises_is_logged_and_the_call_is_made(caplog):
 
 
 @pytest.mark.parametrize("given_key", [3, b"x", "", ["a"]])
-def test_a_key_function_that_gives_no_string_is_named(given_key):
-    with pytest.raises(PluginError, match="cache_key_fn of work gave"):
-        key_of(None, cache_key_fn=lambda *_: given_key)
+def test_a_key_function_that_gives_no_string_is_named_and_counts_as_no_key(given_key, caplog):
+    key = key_of(None, cache_key_fn=lambda *_: given_key)
+
+    assert key.key is None
+    assert key.why == f"cache_key_fn gave {given_key!r}; it must give a string, or None for no caching"
+    assert "cache_key_fn of work gave" in caplog.text
 
 
 def test_a_key_function_can_be_one_part_of_several():
