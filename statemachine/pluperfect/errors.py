@@ -161,7 +161,7 @@ class TerminationSignal(PluperfectError):
 
 
 class RunnerUnavailable(PluperfectError, ImportError):
-    """A task runner needs a package that is not installed; the message has the command that installs it."""
+    """No plugin makes a task runner of this name, or it needs a package that is not installed; the message says which."""
 
 
 class WorkerDied(PluperfectError):

@@ -18,7 +18,7 @@ import pluggy
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .errors import PluginError, PluperfectError, RuleError, UnknownStore, UnpackableValue
+from .errors import PluginError, PluperfectError, RuleError, RunnerUnavailable, UnknownStore, UnpackableValue
 from .hooks import HOOKS, Definition, Log, Option, Runner, Specs, Unpacked
 from .marks import BUILTIN
 from .rules import Proposal, Verdict
@@ -284,7 +284,8 @@ class Hooks:
         """Make a runner by name."""
         runner = self._manager.hook.make_runner(name=name)
         if runner is None:
-            raise PluginError(
+            # Not a fault of a plugin: the program named it, and its flow fails.
+            raise RunnerUnavailable(
                 f"No plugin makes a task runner called {name!r}. Built in: 'threads', 'asyncio', 'processes', 'dask'."
             )
         return runner

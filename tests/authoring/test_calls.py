@@ -517,3 +517,21 @@ def test_tasks_made_by_the_thousand_are_not_kept(log):
     whole()
     gc.collect()
     assert len(made) <= 1
+
+
+@pytest.mark.parametrize("make", [lambda work: work.submit(1), lambda work: work.map([1, 2])])
+def test_a_runner_that_cannot_be_made_is_said_by_submit_and_leaves_nothing_open(log, make):
+    said = []
+
+    @flow(task_runner="nope")
+    def whole():
+        try:
+            make(add)
+        except Exception as error:
+            said.append(str(error))
+        return 1
+
+    assert whole() == 1
+    assert "nope" in said[0]
+    assert [run.folded.birth.name for run in log.runs()] == ["whole"]
+    assert log.runs()[0].state.is_completed()

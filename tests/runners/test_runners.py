@@ -15,7 +15,7 @@ import pytest
 
 import pluperfect
 from pluperfect import flow, tags
-from pluperfect.errors import MissingContextError, PluginError, RunnerUnavailable, UnpackableValue, WorkerDied
+from pluperfect.errors import MissingContextError, RunnerUnavailable, UnpackableValue, WorkerDied
 from pluperfect.task_runners import (
     AsyncioTaskRunner,
     ConcurrentTaskRunner,
@@ -354,8 +354,9 @@ def test_a_runner_that_is_not_installed_says_how_to_install_it(monkeypatch, modu
 
 
 def test_a_runner_by_an_unknown_name_names_those_that_there_are(log):
-    with pytest.raises(PluginError, match="'proceses'.*'processes'"):
+    with pytest.raises(RunnerUnavailable, match="'proceses'.*'processes'"):
         run("proceses", lambda: programs.double.submit(1).result())
+    assert [run.state.kind for run in log.runs()] == ["Failed"]
 
 
 @pytest.mark.parametrize("value", [4, object(), [ThreadPoolTaskRunner]])

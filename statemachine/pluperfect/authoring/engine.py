@@ -433,6 +433,7 @@ def submit(request: Request) -> Future[Any]:
     authored, parent = request.authored, current_frame.get()
     if parent is None or parent.flow is None:
         raise needs_flow(authored, "submit")
+    runner = runner_of(parent.flow)  # before the birth: where none can be made, there is no call to carry out
     frame = born(request)
     announce_submission(frame)
     frame.send()
@@ -442,7 +443,6 @@ def submit(request: Request) -> Future[Any]:
     if frame.run.final:
         _carry_out(future)
         return future
-    runner = runner_of(parent.flow)
     if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
     if authored.is_async and hasattr(runner, "submit_async"):
