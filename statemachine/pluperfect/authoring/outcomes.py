@@ -266,6 +266,11 @@ def _flow_value(frame: Frame, value: Any) -> Any:
         return value
     unseen = [future for future in frame.children.failures if not future.looked_at]
     if unseen:
+        for state in (future.state for future in unseen):
+            error = state.result(raise_on_failure=False)
+            if state.is_crashed() and not isinstance(error, Exception):
+                # SystemExit and its like, which nobody has caught: no failure to go on from.
+                return _carrying(Failed(brief(error), "crashed", _error(frame, error)), error)
         return _children_failed(frame, len(unseen), frame.children.total, unseen[0].state)
     if value is None and frame.children.total:
         whole = frame.children.completed == frame.children.total
