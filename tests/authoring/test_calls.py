@@ -535,3 +535,46 @@ def test_a_runner_that_cannot_be_made_is_said_by_submit_and_leaves_nothing_open(
     assert "nope" in said[0]
     assert [run.folded.birth.name for run in log.runs()] == ["whole"]
     assert log.runs()[0].state.is_completed()
+
+
+@pytest.mark.parametrize("leaf", [add, add_later], ids=["sync", "async"])
+def test_an_async_task_that_awaits_its_own_small_pool_does_not_deadlock(log, leaf):
+    from pluperfect.task_runners import ThreadPoolTaskRunner
+
+    @task
+    async def one(n):
+        return await leaf.submit(n)
+
+    @task
+    async def both(n):
+        return sum(await asyncio.gather(leaf.submit(n), leaf.submit(n)))
+
+    @task
+    async def leaves(n):
+        leaf.submit(n)  # is awaited at the end of the body
+        return n
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def whole():
+        return [made.submit(1).result() for made in (one, both, leaves)]
+
+    assert whole() == [2, 4, 1]
+    assert all(run.state.is_completed() for run in log.runs())
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_exit_in_a_submitted_task_that_nobody_awaits_is_recorded_as_crashed_and_raised(log, kind):
+    @task
+    def leaves():
+        raise kind(3)
+
+    @flow(retries=1)
+    def whole():
+        fail.submit()
+        leaves.submit()
+
+    with pytest.raises(kind):
+        whole()
+    root = log.runs(roots=True)[0]
+    assert (root.state.kind, root.state.cause, root.state.name) == ("Failed", "crashed", "Crashed")
+    assert kinds(root) == ["Pending", "Running", "Failed"]

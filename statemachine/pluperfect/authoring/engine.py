@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -438,7 +438,8 @@ def submit(request: Request) -> Future[Any]:
     announce_submission(frame)
     frame.send()
     context = copy_context()
-    future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future))
+    in_loop = partial(_begin_in_loop, context=context) if authored.is_async else None
+    future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future), in_loop)
     parent.children.took(future)
     if frame.run.final:
         _carry_out(future)
@@ -497,6 +498,13 @@ async def _carry_out_async(future: Future[Any]) -> None:
         future.settle(error)
     finally:
         current_frame.reset(token)
+
+
+def _begin_in_loop(future: Future[Any], context: Context) -> Any:
+    """Begin a call in the event loop at hand, beside what else awaits there."""
+    import asyncio
+
+    return asyncio.get_running_loop().create_task(future.run_async(_carry_out_async), context=context)
 
 
 def _settle(future: Future[Any]) -> None:

@@ -324,6 +324,11 @@ class Frame:
         flow = other.flow
         return self is not flow and flow is not None and self.flow is flow and threading.get_ident() != flow.thread
 
+    def occupies_worker(self, other: Frame) -> bool:
+        """Whether this code, which awaits, does so in a worker of that runner and not in the runner's own event loop."""
+        in_loop = getattr(None if other.flow is None else other.flow.runner, "in_loop", None)
+        return self.works_for(other) and not (in_loop is not None and in_loop())
+
     # --- the answers to questions
 
     def question(self, option: str, about: State) -> Any:

@@ -12,6 +12,8 @@ from ..states import State
 from .context import current_frame
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .children import Children
     from .frames import Frame
 
@@ -28,10 +30,27 @@ class Future(Generic[R]):
     A flow awaits all its futures before it ends, and remembers which failures somebody looked at.
     """
 
-    __slots__ = ("_begin", "_callbacks", "_frame", "_latch", "_lock", "_looked", "_state", "caller", "loop_thread")
+    __slots__ = (
+        "_begin",
+        "_begin_async",
+        "_callbacks",
+        "_frame",
+        "_latch",
+        "_lock",
+        "_looked",
+        "_state",
+        "caller",
+        "loop_thread",
+    )
 
-    def __init__(self, frame: Frame, begin: Callable[[Future[Any]], None]) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        begin: Callable[[Future[Any]], None],
+        begin_async: Callable[[Future[Any]], asyncio.Task[None]] | None = None,
+    ) -> None:
         self._frame = frame
+        self._begin_async = begin_async  # begins an async call in the event loop at hand
         self._state: State | BaseException | None = None
         self._looked = False
         self._lock = threading.Lock()
@@ -168,6 +187,14 @@ class Future(Generic[R]):
             return
         import asyncio
 
+        here = current_frame.get()
+        making: asyncio.Task[None] | None = None
+        if self._begin is not None and not self.loop_thread and here is not None and here.occupies_worker(self._frame):
+            # As in `wait`: a worker that awaits a call of its own pool makes it, if nobody has begun it.
+            if self._begin_async is None or self._frame.remote is not None:
+                self.run()
+            else:
+                making = self._begin_async(self)  # held here, since the loop holds tasks weakly
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -176,6 +203,7 @@ class Future(Generic[R]):
 
         self.add_done_callback(tell)
         await ended
+        del making
 
     def __await__(self) -> Generator[Any, None, R]:
         """In a coroutine: wait without blocking the event loop, then give the result."""

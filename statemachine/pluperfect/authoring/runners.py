@@ -126,6 +126,10 @@ class AsyncioTaskRunner(ThreadPoolTaskRunner):
             loop.call_soon_threadsafe(begin)
         return self._ident
 
+    def in_loop(self) -> bool:
+        """Whether this code runs in the loop, and not in one of the threads."""
+        return self._ident == threading.get_ident()
+
     def close(self) -> None:
         """Wait for every call; the flow has awaited those in the loop."""
         super().close()
