@@ -18,7 +18,8 @@ from pluperfect.errors import Fenced, StoreClosed, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
 from .folding import projected
-from .layout import TABLES, VIEWS
+from .layout import TABLES, VIEWS, decode_lease, encode_value
+from .leases import SECONDS, living, this_process
 from .ledger import Batch, Changes, Prepared, end_of, prepare
 from .reading import Reading
 
@@ -86,6 +87,7 @@ class _Tables:
     def __init__(self) -> None:
         self.tables = {table: _Table() for table in TABLES}
         self.tables["meta"].put(b"store_id", uuid4().bytes)
+        self.end = 0  # the position of the last record
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.tables[table].values.get(key)
@@ -142,9 +144,18 @@ class MemoryLog(Reading):
     def __init__(self) -> None:
         self._tables = _Tables()
         self._changed = threading.Condition(threading.RLock())
-        self._position = 0
         self._closed = False
         self._owner = uuid4().bytes
+
+    def beside(self) -> MemoryLog:
+        """
+        The same log opened once more, as another process opens a file: by another owner, and closed by itself.
+
+        What one of them holds the others may not carry out, until it lets go or is closed.
+        """
+        other = MemoryLog()
+        other._tables, other._changed = self._tables, self._changed
+        return other
 
     @property
     def uri(self) -> str:
@@ -181,7 +192,7 @@ class MemoryLog(Reading):
     def _take(self, op: Prepared) -> _Settled:
         with self._changed:
             self._check_open()
-            batch = Batch(self._tables, self._position, self._owner)
+            batch = Batch(self._tables, self._tables.end, self._owner)
             answer, refused = 0, None
             try:
                 answer = batch.take(op)
@@ -192,7 +203,10 @@ class MemoryLog(Reading):
                 return _Settled(error)
             if not batch.empty:
                 self._tables.apply(batch.changes())
-            self._position = batch.position
+            if op.claim is not None and refused is None and self._owner not in living:
+                self._tables.tables["owner"].put(self._owner, encode_value(this_process(SECONDS)))
+                living.add(self._owner)
+            self._tables.end = batch.position
             self._changed.notify_all()
         return _Settled(refused, answer)
 
@@ -210,7 +224,7 @@ class MemoryLog(Reading):
         with self._changed:
             while True:
                 self._check_open()
-                if self._position > beyond:
+                if self._tables.end > beyond:
                     return True
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
@@ -231,4 +245,10 @@ class MemoryLog(Reading):
         """Let go of everything. A second call does nothing."""
         with self._changed:
             self._closed = True
+            if self._owner in living:
+                living.discard(self._owner)
+                held = [
+                    key for key, row in self._tables.scan("lease", b"", b"") if decode_lease(row).owner == self._owner
+                ]
+                self._tables.apply(Changes({}, [*(("lease", key) for key in held), ("owner", self._owner)]))
             self._changed.notify_all()
