@@ -331,27 +331,25 @@ class Batch:
                 f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root."
             )
         top = head if run == root else self.head(root)
-        if top is None:
-            if run != root and not any(other.run == root for other, _ in op.parts):
-                raise Conflict(
-                    f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
-                    " root's birth, was refused, or never made. Nothing was written.",
-                    run=run.hex(),
-                    expected=part.expected,
-                    actual=0 if head is None else head.seq,
-                )
-        else:
-            lease = self.lease(root)
-            term = top.epoch if lease is None else max(top.epoch, lease.epoch)
-            if term > op.epoch:
-                by = "" if lease is None else f" by {self.described(lease.owner)}"
-                raise Fenced(
-                    f"Run {root.hex()} was taken over{by}: its tree has seen term {term}, this writer has term {op.epoch}."
-                    " Nothing was written. Stop; whoever took it over goes on with it.",
-                    run=root.hex(),
-                    expected=op.epoch,
-                    actual=term,
-                )
+        if top is None and run != root and not any(other.run == root for other, _ in op.parts):
+            raise Conflict(
+                f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
+                " root's birth, was refused, or never made. Nothing was written.",
+                run=run.hex(),
+                expected=part.expected,
+                actual=0 if head is None else head.seq,
+            )
+        lease = self.lease(root)  # a root may be taken before it is born
+        term = max(0 if top is None else top.epoch, 0 if lease is None else lease.epoch)
+        if term > op.epoch:
+            by = "" if lease is None else f" by {self.described(lease.owner)}"
+            raise Fenced(
+                f"Run {root.hex()} was taken over{by}: its tree has seen term {term}, this writer has term {op.epoch}."
+                " Nothing was written. Stop; whoever took it over goes on with it.",
+                run=root.hex(),
+                expected=op.epoch,
+                actual=term,
+            )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
