@@ -108,7 +108,7 @@ def rounds(place, port, seed, kills):
     uri, ever, before = f"lmdb:{Path(place) / str(seed)}", set(), set()
     while killed < kills or before:
         key, last = f"{seed}-{keys}", killed >= kills
-        delay = 60.0 if last else chance.uniform(0, 0.06)
+        delay = 60.0 if last else chance.uniform(0, 0.25)
         if one_process(uri, key, delay, recovers=chance.random() < 0.5):
             keys += 1
         elif not last:
