@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +26,13 @@ from .leases import Lease, gone
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
+__all__ = ["Batch", "Changes", "Prepared", "Rows", "claiming", "end_of", "prepare", "releasing", "under"]
+
+_FAR: Final = 1e11
+"""Seconds; no time of a record lies so far from 1970."""
+
+_MOST_ENTRIES: Final = 2**32 - 1 - 2**16
+"""A run's entries are numbered in 32 bits, and one part may bring many."""
 
 
 class Rows(Protocol):
@@ -79,6 +85,38 @@ class Prepared(Struct, frozen=True):
     """When it was asked for, UTC seconds."""
 
 
+def claiming(root: bytes, at: float) -> Prepared:
+    """
+    A claim of the tree under this root.
+
+    Raises:
+        ValueError, TypeError: That is no id of a run, or no time.
+    """
+    if type(root) is not bytes or len(root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this claim names {root!r}.")
+    if not isinstance(at, int | float) or not abs(at) < _FAR:
+        raise ValueError(f"The time of a claim is in UTC seconds, not {at!r}.")
+    return Prepared((), 0, 0, (), claim=root, at=at)
+
+
+def releasing(root: bytes, epoch: int) -> Prepared:
+    """
+    Letting go of the tree under this root.
+
+    Raises:
+        ValueError, TypeError: That is no id of a run, or no term.
+    """
+    if type(root) is not bytes or len(root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this release names {root!r}.")
+    _check_term(epoch)
+    return Prepared((), epoch, 0, (), release=root)
+
+
+def _check_term(epoch: int) -> None:
+    if type(epoch) is not int or not 0 <= epoch < 2**63:
+        raise ValueError(f"A term is a whole number from 0 on, and below 2^63, not {epoch!r}.")
+
+
 def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepared:
     """
     Encode the entries, in the thread of the caller, who is told at once what cannot be written.
@@ -93,13 +131,18 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
+    _check_term(epoch)
     sealed: list[tuple[Part, tuple[Body, ...]]] = []
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
     seen: set[bytes] = set()
     for part in parts:
+        if not isinstance(part, Part):
+            raise TypeError(f"An append takes parts, not {part!r}.")
         run, entries = part.run, part.entries
+        if not 0 <= part.expected < _MOST_ENTRIES:
+            raise ValueError(f"Run {run.hex()}: no run can have {part.expected} entries.")
         if len(run) != 16 or len(part.root) != 16:
             raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {part.root!r}.")
         if run in seen:

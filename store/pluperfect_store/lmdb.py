@@ -28,7 +28,7 @@ from .folding import projected
 from .gates import Gate
 from .layout import FILE_FROM
 from .leases import living
-from .ledger import Prepared, Rows, end_of, prepare
+from .ledger import Rows, claiming, end_of, prepare, releasing
 from .reading import Reading
 from .tickets import Pending
 from .writer import Writer
@@ -342,11 +342,11 @@ class LmdbLog(Reading):
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""
-        return self._open_store().writer.ask(Prepared((), 0, 0, (), claim=root, at=at))
+        return self._open_store().writer.ask(claiming(root, at))
 
     def release(self, root: bytes, epoch: int) -> None:
         """Let go of a tree; see `pluperfect.hooks.Log.release`."""
-        self._open_store().writer.append(Prepared((), epoch, 0, (), release=root), 0.005)
+        self._open_store().writer.append(releasing(root, epoch), 0.005)
 
     def blob(self, digest: bytes) -> bytes | None:
         """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""

@@ -20,7 +20,7 @@ from pluperfect.hooks import Log, Part, hookimpl
 from .folding import projected
 from .layout import TABLES, VIEWS, decode_lease, encode_value
 from .leases import SECONDS, living, this_process
-from .ledger import Batch, Changes, Prepared, end_of, prepare
+from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .reading import Reading
 
 __all__ = ["MemoryLog", "open_log"]
@@ -181,13 +181,13 @@ class MemoryLog(Reading):
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""
-        ticket = self._take(Prepared((), 0, 0, (), claim=root, at=at))
+        ticket = self._take(claiming(root, at))
         ticket.wait()
         return ticket.answer
 
     def release(self, root: bytes, epoch: int) -> None:
         """Let go of a tree."""
-        self._take(Prepared((), epoch, 0, (), release=root))
+        self._take(releasing(root, epoch))
 
     def _take(self, op: Prepared) -> _Settled:
         with self._changed:
