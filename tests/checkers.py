@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pickle
 import tempfile
@@ -90,9 +91,28 @@ def promise_5(log):
         assert (head.seq, head.state) == (folded.seq, folded.state.code)
 
 
+@functools.cache
+def built_in_rules():
+    """The rules that come with the library, loaded once."""
+    return Hooks(entry_points=False).awake(None)
+
+
+class Trap(Hooks):
+    """Plugins that must not be asked for a value."""
+
+    def unpack(self, packed: Packed):
+        raise AssertionError("a value was decoded")
+
+
+@functools.cache
+def traps():
+    """The same plugins, trapped, loaded once."""
+    return Trap(entry_points=False)
+
+
 def promise_6(log):
     """The built-in rules, asked again, give the same entries."""
-    attending = Hooks(entry_points=False).awake(None)
+    attending = built_in_rules()
     for run_id, entries in histories(log).items():
         run = Run(run_id)
         for entry in entries:
@@ -141,12 +161,7 @@ def promise_8(log):
 
 def promise_9(log):
     """Folding, listing, showing, verifying, exporting and importing decode no value."""
-
-    class Trap(Hooks):
-        def unpack(self, packed: Packed):
-            raise AssertionError("a value was decoded")
-
-    reading = Histories(log, Trap(entry_points=False))
+    reading = Histories(log, traps())
     loads = pickle.loads
     pickle.loads = promise_9  # anything but a way to load
     try:
@@ -160,7 +175,7 @@ def promise_9(log):
             return
         with tempfile.TemporaryDirectory() as folder:
             reading.export(f"{folder}/file", reading.runs(limit=20))
-            other = Histories(MemoryLog(), Trap(entry_points=False))
+            other = Histories(MemoryLog(), traps())
             other.import_runs(f"{folder}/file")
             assert [str(run.history) for run in other.runs()]
             assert other.verify().sound

@@ -62,3 +62,9 @@ def _a_home_of_their_own(tmp_path_factory):
     yield
     del os.environ["PLUPERFECT_HOME"]
     os.environ.update(before)
+
+
+@pytest.fixture
+def seed():
+    """A function that gives the seed: PLUPERFECT_SEED where it is set, else the test's own."""
+    return lambda own: int(os.environ.get("PLUPERFECT_SEED", own))

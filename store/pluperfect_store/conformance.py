@@ -212,6 +212,18 @@ class LogConformance:
 
         assert [open_record(data).epoch for data in log.records(root)] == [5, 5, 9]
 
+    def test_a_root_that_somebody_else_has_taken_is_not_born_by_the_one_before(self, log: Log) -> None:
+        """4. A claim counts from the moment it is made, also where the root is not born yet."""
+        root = new_id()
+        first, second = log.claim(root, AT), log.claim(root, AT)
+
+        with pytest.raises(Fenced) as caught:
+            log.append([part(root, None, 0, born(root))], epoch=first).wait()
+        assert caught.value.actual == second
+        assert log.head(root) is None
+        log.append([part(root, None, 0, born(root))], epoch=second).wait()
+        assert log.compare() == []
+
     def test_a_run_without_its_root_is_refused(self, log: Log) -> None:
         """5. A run is recorded only where its root is in the log, or is born in the same append."""
         root, child = new_id(), new_id()

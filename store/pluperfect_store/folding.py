@@ -54,6 +54,10 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
             wrong.append(f"log: position {position}: {error}")
             batch.position = position
             continue
+        if not 0 < record.seq < 2**32:
+            wrong.append(f"log: position {position}: run {record.run.hex()} has no entry {record.seq}")
+            batch.position = position
+            continue
         head = batch.head(record.run)
         known = 0 if head is None else head.seq
         if record.seq != known + 1:

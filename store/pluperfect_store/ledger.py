@@ -27,7 +27,13 @@ from .leases import Lease, gone
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["IMPORTED", "Batch", "Changes", "Prepared", "Rows", "end_of", "prepare", "under"]
+__all__ = ["IMPORTED", "Batch", "Changes", "Prepared", "Rows", "claiming", "end_of", "prepare", "releasing", "under"]
+
+_FAR: Final = 1e11
+"""Seconds; no time of a record lies so far from 1970."""
+
+_MOST_ENTRIES: Final = 2**32 - 1 - 2**16
+"""A run's entries are numbered in 32 bits, and one part may bring many."""
 
 
 IMPORTED: Final = "store/imported"
@@ -86,6 +92,38 @@ class Prepared(Struct, frozen=True):
     """When it was asked for, UTC seconds."""
 
 
+def claiming(root: bytes, at: float) -> Prepared:
+    """
+    A claim of the tree under this root.
+
+    Raises:
+        ValueError, TypeError: That is no id of a run, or no time.
+    """
+    if type(root) is not bytes or len(root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this claim names {root!r}.")
+    if not isinstance(at, int | float) or not abs(at) < _FAR:
+        raise ValueError(f"The time of a claim is in UTC seconds, not {at!r}.")
+    return Prepared((), 0, 0, (), claim=root, at=at)
+
+
+def releasing(root: bytes, epoch: int) -> Prepared:
+    """
+    Letting go of the tree under this root.
+
+    Raises:
+        ValueError, TypeError: That is no id of a run, or no term.
+    """
+    if type(root) is not bytes or len(root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this release names {root!r}.")
+    _check_term(epoch)
+    return Prepared((), epoch, 0, (), release=root)
+
+
+def _check_term(epoch: int) -> None:
+    if type(epoch) is not int or not 0 <= epoch < 2**63:
+        raise ValueError(f"A term is a whole number from 0 on, and below 2^63, not {epoch!r}.")
+
+
 def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepared:
     """
     Encode the entries, in the thread of the caller, who is told at once what cannot be written.
@@ -100,13 +138,18 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
+    _check_term(epoch)
     sealed: list[tuple[Part, tuple[Body, ...]]] = []
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
     seen: set[bytes] = set()
     for part in parts:
+        if not isinstance(part, Part):
+            raise TypeError(f"An append takes parts, not {part!r}.")
         run, entries = part.run, part.entries
+        if not 0 <= part.expected < _MOST_ENTRIES:
+            raise ValueError(f"Run {run.hex()}: no run can have {part.expected} entries.")
         if len(run) != 16 or len(part.root) != 16:
             raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {part.root!r}.")
         if run in seen:
@@ -353,27 +396,25 @@ class Batch:
                 f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root."
             )
         top = head if run == root else self.head(root)
-        if top is None:
-            if run != root and not any(other.run == root for other, _ in op.parts):
-                raise Conflict(
-                    f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
-                    " root's birth, was refused, or never made. Nothing was written.",
-                    run=run.hex(),
-                    expected=part.expected,
-                    actual=0 if head is None else head.seq,
-                )
-        else:
-            lease = self.lease(root)
-            term = top.epoch if lease is None else max(top.epoch, lease.epoch)
-            if term > op.epoch:
-                by = "" if lease is None else f" by {self.described(lease.owner)}"
-                raise Fenced(
-                    f"Run {root.hex()} was taken over{by}: its tree has seen term {term}, this writer has term {op.epoch}."
-                    " Nothing was written. Stop; whoever took it over goes on with it.",
-                    run=root.hex(),
-                    expected=op.epoch,
-                    actual=term,
-                )
+        if top is None and run != root and not any(other.run == root for other, _ in op.parts):
+            raise Conflict(
+                f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
+                " root's birth, was refused, or never made. Nothing was written.",
+                run=run.hex(),
+                expected=part.expected,
+                actual=0 if head is None else head.seq,
+            )
+        lease = self.lease(root)  # a root may be taken before it is born
+        term = max(0 if top is None else top.epoch, 0 if lease is None else lease.epoch)
+        if term > op.epoch:
+            by = "" if lease is None else f" by {self.described(lease.owner)}"
+            raise Fenced(
+                f"Run {root.hex()} was taken over{by}: its tree has seen term {term}, this writer has term {op.epoch}."
+                " Nothing was written. Stop; whoever took it over goes on with it.",
+                run=root.hex(),
+                expected=op.epoch,
+                actual=term,
+            )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)

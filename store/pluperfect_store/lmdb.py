@@ -29,7 +29,7 @@ from .folding import projected
 from .gates import Gate
 from .layout import FILE_FROM
 from .leases import living
-from .ledger import Batch, Prepared, Rows, end_of, prepare
+from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
 from .tickets import Pending
 from .walking import RESTORE
@@ -349,11 +349,11 @@ class LmdbLog(Proving):
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""
-        return self._open_store().writer.ask(Prepared((), 0, 0, (), claim=root, at=at))
+        return self._open_store().writer.ask(claiming(root, at))
 
     def release(self, root: bytes, epoch: int) -> None:
         """Let go of a tree; see `pluperfect.hooks.Log.release`."""
-        self._open_store().writer.append(Prepared((), epoch, 0, (), release=root), 0.005)
+        self._open_store().writer.append(releasing(root, epoch), 0.005)
 
     def blob(self, digest: bytes) -> bytes | None:
         """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""

@@ -19,8 +19,9 @@ from pluperfect.errors import Fenced, StoreClosed, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
 from .folding import projected
-from .layout import TABLES, VIEWS
-from .ledger import Batch, Changes, Prepared, end_of, prepare
+from .layout import TABLES, VIEWS, decode_lease, encode_value
+from .leases import SECONDS, living, this_process
+from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .proving import Proving
 
 __all__ = ["MemoryLog", "open_log"]
@@ -89,6 +90,7 @@ class _Tables:
     def __init__(self) -> None:
         self.tables = {table: _Table() for table in TABLES}
         self.tables["meta"].put(b"store_id", uuid4().bytes)
+        self.end = 0  # the position of the last record
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self.tables[table].values.get(key)
@@ -147,10 +149,19 @@ class MemoryLog(Proving):
     def __init__(self) -> None:
         self._tables = _Tables()
         self._changed = threading.Condition(threading.RLock())
-        self._position = 0
         self._closed = False
         self._owner = uuid4().bytes
         self._hashes = {}
+
+    def beside(self) -> MemoryLog:
+        """
+        The same log opened once more, as another process opens a file: by another owner, and closed by itself.
+
+        What one of them holds the others may not carry out, until it lets go or is closed.
+        """
+        other = MemoryLog()
+        other._tables, other._changed = self._tables, self._changed
+        return other
 
     @property
     def uri(self) -> str:
@@ -176,18 +187,18 @@ class MemoryLog(Proving):
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""
-        ticket = self._take(Prepared((), 0, 0, (), claim=root, at=at))
+        ticket = self._take(claiming(root, at))
         ticket.wait()
         return ticket.answer
 
     def release(self, root: bytes, epoch: int) -> None:
         """Let go of a tree."""
-        self._take(Prepared((), epoch, 0, (), release=root))
+        self._take(releasing(root, epoch))
 
     def _take(self, op: Prepared) -> _Settled:
         with self._changed:
             self._check_open()
-            batch = Batch(self._tables, self._position, self._owner)
+            batch = Batch(self._tables, self._tables.end, self._owner)
             answer, refused = 0, None
             try:
                 answer = batch.take(op)
@@ -198,17 +209,20 @@ class MemoryLog(Proving):
                 return _Settled(error)
             if not batch.empty:
                 self._tables.apply(batch.changes())
-            self._position = batch.position
+            if op.claim is not None and refused is None and self._owner not in living:
+                self._tables.tables["owner"].put(self._owner, encode_value(this_process(SECONDS)))
+                living.add(self._owner)
+            self._tables.end = batch.position
             self._changed.notify_all()
         return _Settled(refused, answer)
 
     def _change(self, job: Callable[[Batch], T]) -> T:
         with self._changed:
             self._check_open()
-            batch = Batch(self._tables, self._position, self._owner)
+            batch = Batch(self._tables, self._tables.end, self._owner)
             answer = job(batch)
             self._tables.apply(batch.changes())
-            self._position = batch.position
+            self._tables.end = batch.position
             self._changed.notify_all()
         return answer
 
@@ -226,7 +240,7 @@ class MemoryLog(Proving):
         with self._changed:
             while True:
                 self._check_open()
-                if self._position > beyond:
+                if self._tables.end > beyond:
                     return True
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
@@ -247,4 +261,10 @@ class MemoryLog(Proving):
         """Let go of everything. A second call does nothing."""
         with self._changed:
             self._closed = True
+            if self._owner in living:
+                living.discard(self._owner)
+                held = [
+                    key for key, row in self._tables.scan("lease", b"", b"") if decode_lease(row).owner == self._owner
+                ]
+                self._tables.apply(Changes({}, [*(("lease", key) for key in held), ("owner", self._owner)]))
             self._changed.notify_all()

@@ -37,6 +37,12 @@ _LAST: Final = 2**64 - 1
 _LOOK: Final = 4096  # rows to look at in one snapshot, however few of them match
 
 
+def _whole(what: str, *given: int) -> None:
+    for one in given:
+        if not isinstance(one, int):
+            raise TypeError(f"{what}: {one!r} is no whole number.")
+
+
 class Reading:
     """
     Answers from one snapshot each. A subclass gives the snapshots.
@@ -57,6 +63,7 @@ class Reading:
 
     def records(self, run: bytes, after: int = 0, upto: int | None = None) -> list[bytes]:
         """The records of a run with ``after < seq <= upto``, oldest first, as they are stored."""
+        _whole("The bounds of a history", after, 0 if upto is None else upto)
         last = _LAST_SEQ - 1 if upto is None else min(upto, _LAST_SEQ - 1)
         first = max(after, 0) + 1
         if len(run) != 16 or first > last:
@@ -73,6 +80,7 @@ class Reading:
 
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""
+        _whole("A position", position)
         if not 0 < position <= _LAST:
             return None
         with self._rows() as rows:
@@ -111,6 +119,9 @@ class Reading:
 
     def matching(self, prefix: bytes, limit: int = 10) -> list[bytes]:
         """The runs whose id begins with these bytes."""
+        if not isinstance(prefix, bytes):
+            raise TypeError(f"The beginning of an id is bytes, not {prefix!r}.")
+        _whole("A limit", limit)
         found: list[bytes] = []
         with self._rows() as rows:
             for run, head in under(rows, "head", prefix):
@@ -122,6 +133,8 @@ class Reading:
 
     def cached(self, key: str, at: float) -> Cell | None:
         """The row of the cache index under this key that is live at this time; it expires at ``cell.expires`` sharp."""
+        if not isinstance(key, str):
+            raise TypeError(f"A cache key is a text, not {key!r}.")
         with self._rows() as rows:
             found = rows.get("cache", cache_key(key))
         if found is None:
@@ -146,6 +159,7 @@ class Reading:
 
     def feed(self, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """The records after a position, with their positions, in commit order."""
+        _whole("A position and a limit", after, limit)
         after = max(after, 0)
         if limit <= 0 or after >= _LAST:
             return []

@@ -214,6 +214,22 @@ def test_a_run_that_was_left_open_is_let_go_of(tmp_path):
         assert log.log.holder(root) is None
 
 
+def test_what_is_being_carried_out_is_neither_interrupted_nor_in_doubt(log):
+    seen = []
+
+    @task
+    def looks():
+        seen.extend([log.in_doubt(), log.interrupted(), log.recover()])
+        seen.append(log.log.holder(bytes.fromhex(log.runs(roots=True)[0].id.replace("-", ""))).gone)
+
+    @flow
+    def job():
+        looks()
+
+    job()
+    assert seen == [[], [], [], ""]
+
+
 def test_nothing_is_leased_once_all_has_ended(tmp_path):
     @flow
     def ends():

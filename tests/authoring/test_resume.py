@@ -487,3 +487,57 @@ def test_a_failure_that_a_finished_call_allowed_stays_looked_at_in_the_second_pr
         assert whole() == "done"
         assert len(made) == 3
         assert log.compare() == []
+
+
+class Never:
+    """A runner that begins nothing, and a plugin that makes it."""
+
+    def __init__(self):
+        self.closed = 0
+
+    @hookimpl
+    def make_runner(self, name):
+        return self if name == "never" else None
+
+    def submit(self, call):
+        pass
+
+    def close(self):
+        self.closed += 1
+
+
+def test_a_body_whose_calls_cannot_be_ended_leaves_nothing_behind_that_later_calls_run_into(store):
+    @task
+    def step():
+        pass
+
+    @flow(task_runner="never")
+    def left():
+        step.submit()
+        raise ValueError
+
+    @flow(task_runner="never")
+    async def left_async():
+        step.submit()
+        raise ValueError
+
+    @flow
+    def after():
+        return 1
+
+    async def one_after_the_other():
+        with pytest.raises(RuleError, match="this process is dead"):
+            await left_async()
+        dies.dead = False
+        return after()
+
+    dies, runner = Dies(lambda run, p, d: d.name == "step" and p.to.kind == "Failed"), Never()
+    with pluperfect.open(store, plugins=[dies, runner], clock=FakeClock(), entry_points=False) as log:
+        with pytest.raises(RuleError, match="this process is dead"):
+            left()
+        dies.dead = False
+        assert after() == 1
+        assert asyncio.run(one_after_the_other()) == 1
+        roots = [run.folded.birth.name for run in log.runs(roots=True)]
+        assert roots == ["after", "left-async", "after", "left"]
+    assert runner.closed == 2

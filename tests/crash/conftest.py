@@ -29,9 +29,3 @@ def shim(tmp_path_factory):
         [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-lpthread"], check=True
     )
     return library
-
-
-@pytest.fixture
-def seed():
-    """A function that gives the seed: PLUPERFECT_SEED where it is set, else the test's own."""
-    return lambda own: int(os.environ.get("PLUPERFECT_SEED", own))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pluperfect.errors import UnknownStore
-from pluperfect_store.conformance import LogConformance, new_id, whole
+from pluperfect.errors import Fenced, UnknownStore
+from pluperfect_store.conformance import LogConformance, born, new_id, part, whole
 from pluperfect_store.memory import MemoryLog, open_log
 
 
@@ -20,6 +20,20 @@ def test_each_log_in_memory_is_its_own():
     first.append([whole(new_id())], epoch=1)
 
     assert (first.position(), second.position()) == (3, 0)
+
+
+def test_another_owner_beside_sees_the_same_log_and_carries_out_only_what_the_first_let_go_of():
+    first, root = MemoryLog(), new_id()
+    second = first.beside()
+    first.append([part(root, None, 0, born(root))], epoch=1, claim=True).wait()
+
+    assert second.position() == 1
+    with pytest.raises(Fenced, match="is carried out by process"):
+        second.claim(root, 0.0)
+    first.close()
+    assert second.holder(root) is None
+    assert second.claim(root, 0.0) == 2
+    assert second.compare() == []
 
 
 def test_a_log_in_memory_has_no_name():

@@ -48,12 +48,16 @@ def call_body(frame: Frame) -> State:
         outcome = outcomes.raised(frame, error, time.monotonic() - began)
         ended = True
     finally:
-        _close_generators(frame)
-        frame.take_back(ended=ended)
-        for future in _left_open(frame):
-            future.wait()
-        _leave(frame, ended=ended)
-        current_frame.reset(token)
+        try:
+            _close_generators(frame)
+            frame.take_back(ended=ended)
+            for future in _left_open(frame):
+                future.wait()
+        finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
+            try:
+                _leave(frame, ended=ended)
+            finally:
+                current_frame.reset(token)
     return outcome
 
 
@@ -88,12 +92,16 @@ async def await_body(frame: Frame) -> State:
         outcome = outcomes.timed_out(frame, elapsed) if passed else outcomes.raised(frame, error, elapsed)
         ended = True
     finally:
-        await _close_all_generators(frame)
-        frame.take_back(ended=ended)
-        for future in _left_open(frame):
-            await await_end(future)
-        _leave(frame, ended=ended)
-        current_frame.reset(token)
+        try:
+            await _close_all_generators(frame)
+            frame.take_back(ended=ended)
+            for future in _left_open(frame):
+                await await_end(future)
+        finally:
+            try:
+                _leave(frame, ended=ended)
+            finally:
+                current_frame.reset(token)
     return outcome
 
 
@@ -203,13 +211,15 @@ def _enter(stack: ExitStack, frame: Frame) -> None:
 
 def _leave(frame: Frame, *, ended: bool) -> None:
     """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
-    if ended:
-        for child in list(frame.children.active):
-            child.cut("the run that called it ended before it")
-        frame.children.end_resting()
-    runner, frame.runner = frame.runner, None
-    if runner is not None:
-        runner.close()
+    try:
+        if ended:
+            for child in list(frame.children.active):
+                child.cut("the run that called it ended before it")
+            frame.children.end_resting()
+    finally:
+        runner, frame.runner = frame.runner, None
+        if runner is not None:
+            runner.close()
 
 
 def _close_generators(frame: Frame) -> None:
