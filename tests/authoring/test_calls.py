@@ -578,3 +578,23 @@ def test_an_exit_in_a_submitted_task_that_nobody_awaits_is_recorded_as_crashed_a
     root = log.runs(roots=True)[0]
     assert (root.state.kind, root.state.cause, root.state.name) == ("Failed", "crashed", "Crashed")
     assert kinds(root) == ["Pending", "Running", "Failed"]
+
+
+def test_a_key_on_a_flow_inside_of_another_is_refused_naming_both_and_the_way_out(log):
+    @flow(idempotency_key="inner")
+    def inner():
+        return 1
+
+    @flow
+    def outer():
+        return inner()
+
+    with pytest.raises(ValueError, match=r"'inner' has an idempotency_key and is called inside .*idempotency_key=None"):
+        outer()
+    assert [run.state.kind for run in log.runs()] == ["Failed"]
+
+    @flow
+    def well():
+        return inner.with_options(idempotency_key=None)()
+
+    assert well() == 1
