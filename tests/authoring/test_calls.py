@@ -598,3 +598,10 @@ def test_a_key_on_a_flow_inside_of_another_is_refused_naming_both_and_the_way_ou
         return inner.with_options(idempotency_key=None)()
 
     assert well() == 1
+
+
+def test_the_result_of_a_state_takes_the_arguments_that_prefect_has(log):
+    state = add(1, return_state=True)
+
+    assert state.result(raise_on_failure=True, retry_result_failure=True, fetch=True) == 2
+    assert asyncio.run(state.aresult(retry_result_failure=False, fetch=True)) == 2
