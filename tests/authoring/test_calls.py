@@ -605,3 +605,14 @@ def test_the_result_of_a_state_takes_the_arguments_that_prefect_has(log):
 
     assert state.result(raise_on_failure=True, retry_result_failure=True, fetch=True) == 2
     assert asyncio.run(state.aresult(retry_result_failure=False, fetch=True)) == 2
+
+
+@pytest.mark.parametrize("returned", ["flow", "task"])
+def test_a_returned_final_state_keeps_its_kind_and_label_where_the_table_allows(log, returned):
+    made = flow if returned == "flow" else task
+    timed_out = made(name="late")(lambda: pluperfect.TimedOut(message="too late"))(return_state=True)
+    cached = made(name="known")(lambda: pluperfect.Cached(data=3))(return_state=True)
+
+    assert (timed_out.kind, timed_out.name, timed_out.message) == ("TimedOut", "TimedOut", "too late")
+    assert (cached.kind, cached.name, cached.result()) == ("Completed", "Cached", 3)
+    assert log.runs(name="late")[0].state.kind == "TimedOut"
