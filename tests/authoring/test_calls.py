@@ -616,3 +616,14 @@ def test_a_returned_final_state_keeps_its_kind_and_label_where_the_table_allows(
     assert (timed_out.kind, timed_out.name, timed_out.message) == ("TimedOut", "TimedOut", "too late")
     assert (cached.kind, cached.name, cached.result()) == ("Completed", "Cached", 3)
     assert log.runs(name="late")[0].state.kind == "TimedOut"
+
+
+def test_the_loop_count_of_the_first_iteration_can_stand_in_a_run_name(log):
+    @task(task_run_name="part {part}, time {task_loop_count}")
+    def loops(part):
+        if task_run.loop_count == 1:
+            raise pluperfect.LOOP
+        return part
+
+    assert loops(7) == 7
+    assert log.runs()[0].folded.name == "part 7, time 1"
