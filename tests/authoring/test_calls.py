@@ -627,3 +627,25 @@ def test_the_loop_count_of_the_first_iteration_can_stand_in_a_run_name(log):
 
     assert loops(7) == 7
     assert log.runs()[0].folded.name == "part 7, time 1"
+
+
+@pytest.mark.parametrize(
+    ("decorate", "option", "words"),
+    [
+        (flow, "cache_policy", "@flow has no option 'cache_policy', which belongs to @task. Did you mean"),
+        (
+            flow,
+            "task_run_name",
+            "@flow has no option 'task_run_name', which belongs to @task. Did you mean 'flow_run_name'",
+        ),
+        (task, "idempotency_key", "@task has no option 'idempotency_key', which belongs to @flow. Did you mean"),
+        (
+            task,
+            "task_runner",
+            "@task has no option 'task_runner', which belongs to @flow. Did you mean 'task_run_name'",
+        ),
+    ],
+)
+def test_an_option_of_the_other_kind_is_refused_where_it_is_given(decorate, option, words):
+    with pytest.raises(TypeError, match=words):
+        decorate(**{option: None})(lambda: None)
