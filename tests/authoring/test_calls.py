@@ -649,3 +649,22 @@ def test_the_loop_count_of_the_first_iteration_can_stand_in_a_run_name(log):
 def test_an_option_of_the_other_kind_is_refused_where_it_is_given(decorate, option, words):
     with pytest.raises(TypeError, match=words):
         decorate(**{option: None})(lambda: None)
+
+
+def test_a_call_that_is_cancelled_after_its_flow_has_ended_ends_quietly(log, caplog):
+    @task
+    async def bad():
+        raise ValueError("bad")
+
+    @task
+    async def slow():
+        await asyncio.Event().wait()
+
+    @flow
+    async def whole():
+        await asyncio.gather(bad(), slow())
+
+    with pytest.raises(ValueError, match="bad"):
+        asyncio.run(whole())
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    assert log.runs(name="slow")[0].state.cause == "cancelled"
