@@ -244,7 +244,7 @@ def import_file(desk: Any, file: Path, limit: int | None, as_json: bool) -> None
 
     What is here already is left. The runs are marked as imported: nothing in them is run, and they answer no cached call.
     """
-    histories: Histories = desk.log
+    histories: Histories = desk.made
     done = histories.import_runs(file, limit=None if limit is None else limit << 20)
     kinds = {"new": done.new, "extended": done.extended, "left": done.left}
     if as_json:

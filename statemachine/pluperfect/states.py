@@ -275,12 +275,16 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         """Whether the run was ended before its turn."""
         return isinstance(self, Failed) and self.cause == "cancelled"
 
-    def result(self, raise_on_failure: bool = True) -> Any:
+    def result(
+        self, raise_on_failure: bool = True, retry_result_failure: bool = True, fetch: bool | None = None
+    ) -> Any:
         """
         Return the result of a run that completed, or raise the exception of one that failed.
 
         Args:
             raise_on_failure: With False the exception is returned, not raised.
+            retry_result_failure: Taken as Prefect takes it; there is no storage here whose reading is tried again.
+            fetch: Taken as Prefect 2 takes it; the result is always fetched.
 
         Called in the body of a coroutine function, it gives an awaitable, as Prefect's does: ``await state.result()``.
 
@@ -293,7 +297,9 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             raise outcome
         return Answer(outcome) if asked_by_coroutine() else outcome
 
-    async def aresult(self, raise_on_failure: bool = True) -> Any:
+    async def aresult(
+        self, raise_on_failure: bool = True, retry_result_failure: bool = True, fetch: bool | None = None
+    ) -> Any:
         """The same as `result`, for coroutines."""
         outcome = self._outcome()
         if raise_on_failure and isinstance(outcome, BaseException) and self.is_failed():

@@ -578,3 +578,93 @@ def test_an_exit_in_a_submitted_task_that_nobody_awaits_is_recorded_as_crashed_a
     root = log.runs(roots=True)[0]
     assert (root.state.kind, root.state.cause, root.state.name) == ("Failed", "crashed", "Crashed")
     assert kinds(root) == ["Pending", "Running", "Failed"]
+
+
+def test_a_key_on_a_flow_inside_of_another_is_refused_naming_both_and_the_way_out(log):
+    @flow(idempotency_key="inner")
+    def inner():
+        return 1
+
+    @flow
+    def outer():
+        return inner()
+
+    with pytest.raises(ValueError, match=r"'inner' has an idempotency_key and is called inside .*idempotency_key=None"):
+        outer()
+    assert [run.state.kind for run in log.runs()] == ["Failed"]
+
+    @flow
+    def well():
+        return inner.with_options(idempotency_key=None)()
+
+    assert well() == 1
+
+
+def test_the_result_of_a_state_takes_the_arguments_that_prefect_has(log):
+    state = add(1, return_state=True)
+
+    assert state.result(raise_on_failure=True, retry_result_failure=True, fetch=True) == 2
+    assert asyncio.run(state.aresult(retry_result_failure=False, fetch=True)) == 2
+
+
+@pytest.mark.parametrize("returned", ["flow", "task"])
+def test_a_returned_final_state_keeps_its_kind_and_label_where_the_table_allows(log, returned):
+    made = flow if returned == "flow" else task
+    timed_out = made(name="late")(lambda: pluperfect.TimedOut(message="too late"))(return_state=True)
+    cached = made(name="known")(lambda: pluperfect.Cached(data=3))(return_state=True)
+
+    assert (timed_out.kind, timed_out.name, timed_out.message) == ("TimedOut", "TimedOut", "too late")
+    assert (cached.kind, cached.name, cached.result()) == ("Completed", "Cached", 3)
+    assert log.runs(name="late")[0].state.kind == "TimedOut"
+
+
+def test_the_loop_count_of_the_first_iteration_can_stand_in_a_run_name(log):
+    @task(task_run_name="part {part}, time {task_loop_count}")
+    def loops(part):
+        if task_run.loop_count == 1:
+            raise pluperfect.LOOP
+        return part
+
+    assert loops(7) == 7
+    assert log.runs()[0].folded.name == "part 7, time 1"
+
+
+@pytest.mark.parametrize(
+    ("decorate", "option", "words"),
+    [
+        (flow, "cache_policy", "@flow has no option 'cache_policy', which belongs to @task. Did you mean"),
+        (
+            flow,
+            "task_run_name",
+            "@flow has no option 'task_run_name', which belongs to @task. Did you mean 'flow_run_name'",
+        ),
+        (task, "idempotency_key", "@task has no option 'idempotency_key', which belongs to @flow. Did you mean"),
+        (
+            task,
+            "task_runner",
+            "@task has no option 'task_runner', which belongs to @flow. Did you mean 'task_run_name'",
+        ),
+    ],
+)
+def test_an_option_of_the_other_kind_is_refused_where_it_is_given(decorate, option, words):
+    with pytest.raises(TypeError, match=words):
+        decorate(**{option: None})(lambda: None)
+
+
+def test_a_call_that_is_cancelled_after_its_flow_has_ended_ends_quietly(log, caplog):
+    @task
+    async def bad():
+        raise ValueError("bad")
+
+    @task
+    async def slow():
+        await asyncio.Event().wait()
+
+    @flow
+    async def whole():
+        await asyncio.gather(bad(), slow())
+
+    with pytest.raises(ValueError, match="bad"):
+        asyncio.run(whole())
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    assert log.runs(name="slow")[0].state.cause == "cancelled"

@@ -231,3 +231,14 @@ def test_resume_of_a_failed_run_exits_with_1_and_of_a_task_says_why_not(cli):
 
     assert "Failed" in cli("resume", fail_id, code=1)
     assert "cannot be resumed by itself" in cli("resume", task_id, code=1)
+
+
+@pytest.mark.parametrize("command", [["runs"], ["show", "1"], ["verify"], ["resume", "--all"], ["rebuild"]])
+def test_a_command_on_a_store_that_is_not_there_says_so_and_makes_none(tmp_path, command):
+    typo = tmp_path / "typo"
+
+    for named in (str(typo), f"lmdb:{typo}"):
+        result = CliRunner().invoke(main, ["--store", named, *command])
+        assert result.exit_code == 2, result.output
+        assert f"There is no store in {typo}" in result.output
+        assert not typo.exists()

@@ -322,3 +322,30 @@ def test_a_flow_may_be_retried_after_its_timeout(log, is_async):
 
     call = flow(name="whole", retries=1, timeout_seconds=LIMIT)(body_async if is_async else body)
     assert made(call) == 2
+
+
+@pytest.mark.parametrize("after", ["returns", "raises"])
+def test_a_body_that_swallows_its_timeout_is_timed_out_all_the_same(log, after):
+    def end():
+        if after == "raises":
+            raise ValueError("late")
+        return "late"
+
+    @task(timeout_seconds=0.05)
+    def stubborn():
+        try:
+            while True:
+                time.sleep(0.001)
+        except BaseException:
+            return end()
+
+    @task(timeout_seconds=0.05)
+    async def stubborn_later():
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            return end()
+
+    assert stubborn(return_state=True).kind == "TimedOut"
+    assert asyncio.run(stubborn_later(return_state=True)).kind == "TimedOut"
+    assert [kinds(run) for run in log.runs()] == [["Pending", "Running", "TimedOut"]] * 2

@@ -75,6 +75,12 @@ def born(request: Request) -> Frame:
     else:
         log = nearest_log()
     definition = log.define(authored)
+    if parent is not None and definition.options.get("idempotency_key") is not None:
+        raise ValueError(
+            f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
+            " run of its own; inside of another run a call is found again by its place there. Call"
+            f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
+        )
     arguments = authored.binder(args, kwargs)
     level = definition.options["durability"] or ("effect" if parent is None else parent.level)
     if level != "effect" and definition.options["on_interrupt"] == "fail":

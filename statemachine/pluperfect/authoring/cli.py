@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,7 +48,18 @@ class Desk:
 
     @property
     def log(self) -> OpenLog:
-        """The log that the command works on: ``--store``, else the default one."""
+        """The log that the command works on: ``--store``, else the default one. A store that was named has to be there."""
+        scheme, _, path = self.uri.partition(":")
+        if self._log is None and self._store is not None and scheme == "lmdb" and not os.path.exists(path):  # noqa: PTH110
+            # A slip of the pen would leave an empty store behind, and say of it that all is well.
+            raise click.UsageError(
+                f"There is no store in {path}. Name one: pluperfect --store PATH {click.get_current_context().info_name}."
+            )
+        return self.made
+
+    @property
+    def made(self) -> OpenLog:
+        """The same for commands that write into it: it is made where there is none."""
         if self._log is None:
             from .logs import open
 

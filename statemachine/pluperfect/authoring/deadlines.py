@@ -82,12 +82,20 @@ def _by_signal(seconds: float, call: Callable[[], Any]) -> Any:
     try:
         _rearm()
         result = call()
+        if not alarm.live:
+            raise DeadlinePassed(
+                alarm
+            )  # it has rung, and the body has swallowed it: as in a thread, its end is dropped
         alarm.live = False  # from here on the body has ended in time, whatever rings
         return result
     except DeadlinePassed as passed:
         if passed.args and passed.args[0] is alarm:
             raise DeadlinePassed from None
         raise  # an outer limit
+    except BaseException:
+        if not alarm.live:
+            raise DeadlinePassed from None  # what the body makes of its deadline comes too late
+        raise
     finally:
         alarm.live = False
         _alarms.remove(alarm)

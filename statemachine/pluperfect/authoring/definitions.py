@@ -80,6 +80,13 @@ class Authored:
             option = known.get(name)
             if option is None:
                 near = difflib.get_close_matches(name, known, 1, 0.75) or [k for k in known if k.startswith(name)]
+                other = "task" if self.kind == "flow" else "flow"
+                if name in ENGINE[other] or name in builtin_options(other):
+                    twin = name.replace(other, self.kind)  # flow_run_name, task_run_name
+                    near = [twin] if twin in known else near or difflib.get_close_matches(name, known, 1, 0.0)
+                    raise TypeError(
+                        f"@{self.kind} has no option {name!r}, which belongs to @{other}. Did you mean {near[0]!r}?"
+                    )
                 if near:
                     raise TypeError(f"@{self.kind} has no option {name!r}. Did you mean {near[0]!r}?")
                 checked[name] = value

@@ -334,6 +334,13 @@ def call(request: Request, *, return_state: bool = False) -> Any:
         return conclude(frame, return_state=return_state)
 
 
+def _is_being_cancelled() -> bool:
+    import asyncio
+
+    running = asyncio.current_task()
+    return running is not None and running.cancelling() > 0
+
+
 async def call_async(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is async."""
     async with in_turn(request):
@@ -343,7 +350,14 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
             await announce_obstacle_async(frame)
         else:
             with under_way(frame):
-                await drive_async(begin(frame), frame)
+                try:
+                    await drive_async(begin(frame), frame)
+                except FlowStopped:
+                    if frame.cut_off and _is_being_cancelled():
+                        from asyncio import CancelledError
+
+                        raise CancelledError from None  # the loop asked for that, and knows what it means
+                    raise
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)

@@ -24,7 +24,8 @@ def name_run(frame: Frame) -> str | Failed | None:
     token = current_frame.set(frame)
     try:
         if isinstance(template, str):
-            name: Any = template.format(**frame.arguments)
+            known = {} if authored.kind == "flow" else {"task_loop_count": frame.run.loop_count}
+            name: Any = template.format(**{**known, **frame.arguments})
         else:
             name = template(parameters=frame.arguments) if _takes_parameters(template) else template()
         if not isinstance(name, str):

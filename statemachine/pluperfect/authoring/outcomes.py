@@ -98,17 +98,16 @@ def _returned_state(frame: Frame, state: State) -> State:
     if isinstance(state, Completed | Cached):
         live = state.data if state.live is None else state.live
         data = state.data if type(state.data) is Packed else _recorded(frame, live)
-        kept = Completed(state.message, data, name=state.name if state.kind != state.name else "Completed")
+        kept = Completed(state.message, data, name=state.name)
         if state.live is not None or type(state.data) is not Packed:  # what is packed already is decoded on demand
             kept.carry(live)
         return kept
-    if isinstance(state, Failed | TimedOut):
+    if isinstance(state, TimedOut):
+        error = state.result(raise_on_failure=False)
+        return _carrying(state if state.error is not None else replace(state, error=_error(frame, error)), error)
+    if isinstance(state, Failed):
         # Cancelled and crashed keep their cause, and so are not retried.
-        cause = (
-            state.cause
-            if isinstance(state, Failed) and state.cause in {"cancelled", "crashed", "children"}
-            else "returned"
-        )
+        cause = state.cause if state.cause in {"cancelled", "crashed", "children"} else "returned"
         made = Failed(state.message, cause, state.error, name="" if state.name == state.kind else state.name)
         error = state.result(raise_on_failure=False)
         made.carry(error)
