@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 import pluperfect
 from pluperfect import Completed, Proposal, Verdict, flow, hookimpl, task
 from pluperfect.authoring.validation import Validator
-from pluperfect.errors import ParameterTypeError, PluginError, RuleError, UnknownStore, UnpackableValue
+from pluperfect.errors import (
+    ParameterTypeError,
+    PluginError,
+    RuleError,
+    RunnerUnavailable,
+    UnknownStore,
+    UnpackableValue,
+)
 from pluperfect.hooks import HOOKS, CacheKey, Definition, Option, Specs, Unpacked
 from pluperfect.manager import Hooks
 from pluperfect.marks import BUILTIN
@@ -197,7 +204,7 @@ def test_hook_make_runner():
 
     with opened(Runs()):
         assert whole() == 5
-        with pytest.raises(PluginError, match="'nowhere'"):
+        with pytest.raises(RunnerUnavailable, match="'nowhere'"):
             whole.with_options(task_runner="nowhere")()
     assert closed == [1]
 
