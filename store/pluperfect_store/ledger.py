@@ -4,6 +4,8 @@ What every store does with an append, whatever holds its tables: check it, seal 
 A `Batch` is what one transaction is about to write. It keeps heads and rows in memory over the committed
 tables, so that appends of one batch see each other, a head is written once however often it changed, and
 a row that came and went within the batch is never written at all.
+
+A batch is one class, although a long one: what it keeps of its transaction is nobody else's to change.
 """
 
 from __future__ import annotations

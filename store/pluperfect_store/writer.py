@@ -4,6 +4,8 @@ Group commit: one thread of each process writes what all others append, many app
 While one batch is being synced the next one collects. Who waits for a ticket wakes the thread; what nobody
 waits for rides along with the next batch, or goes at the end of its hold. A refused append fails alone, and
 an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
+
+Queue, thread and errors of a commit are one class: they share one lock and one order of events.
 """
 
 from __future__ import annotations

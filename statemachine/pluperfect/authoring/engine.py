@@ -4,6 +4,8 @@ Runs from birth to end: the interpreters of a run's course, and the calls that b
 An interpreter performs effects and decides nothing. There is one for code that blocks and one for code that
 awaits, and each also in the shape of a generator, for bodies that yield; all share `perform` and
 `perform_async`. Whatever a run needs to know or record is the Frame's.
+
+The interpreters of plain calls, coroutines and generators stand together, so that they can be held against each other.
 """
 
 from __future__ import annotations
