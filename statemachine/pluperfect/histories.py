@@ -360,8 +360,8 @@ class Histories:
         self.log.flush()
         found: list[Noted] = []
         for data in self.log.records(self.log.store_id):
-            record = open_row(data).record
-            body: Any = msgspec.msgpack.decode(record.body)
+            row = open_row(data)
+            record, body = row.record, row.note()
             if root is None or body.get("root") == root:
                 found.append(Noted(record.at / 1e6, record.type.removeprefix("store/"), body))
         return found
