@@ -426,6 +426,10 @@ async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerat
                 except FlowStopped:
                     if not frame.cut_off:
                         raise
+                    if _is_being_cancelled():
+                        from asyncio import CancelledError
+
+                        raise CancelledError from None  # its consumer is to end too
                     return  # its caller has ended it already
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
@@ -498,12 +502,12 @@ def _carry_out(future: Future[Any]) -> None:
         if frame.run.final:
             announce_obstacle(frame)
         elif frame.definition.owner.is_async and frame.remote is None:
-            finish_awaitable(drive_async(begin(frame), frame))
+            finish_awaitable(_lead_async(future))
         else:
             drive(begin(frame), frame)
         _settle(future)
     except BaseException as error:
-        future.settle(error)
+        _broken(future, error)
     finally:
         current_frame.reset(token)
 
@@ -512,12 +516,25 @@ async def _carry_out_async(future: Future[Any]) -> None:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
-        await drive_async(begin(frame), frame)
+        await _lead_async(future)
         _settle(future)
     except BaseException as error:
-        future.settle(error)
+        _broken(future, error)
     finally:
         current_frame.reset(token)
+
+
+async def _lead_async(future: Future[Any]) -> None:
+    future.led()
+    await drive_async(begin(future.frame), future.frame)
+
+
+def _broken(future: Future[Any], error: BaseException) -> None:
+    """A submitted call that did not come to rest: it was ended from outside, or an error of the engine stopped it."""
+    if future.frame.cut_off:
+        _settle(future)
+    else:
+        future.settle(error)
 
 
 def _begin_in_loop(future: Future[Any], context: Context) -> Any:
