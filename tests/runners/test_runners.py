@@ -402,3 +402,14 @@ def test_a_call_that_its_runner_does_not_take_has_crashed_and_its_flow_does_not_
     child = log.runs(name="called")[0]
     assert child.state.is_crashed()
     assert "after shutdown" in child.state.message
+
+
+def test_an_exception_whose_constructor_takes_other_arguments_arrives_as_what_it_is(log, runner):
+    def program():
+        with pytest.raises(programs.Refusal, match=r"no \(7\)") as refused:
+            programs.refuses.submit().result()
+        with pytest.raises(programs.NotReached) as lost:
+            programs.does_not_reach.submit().result()
+        return refused.value.code, lost.value.port, lost.value.errno, str(lost.value)
+
+    assert run(runner, program) == (7, 25, 111, "[Errno 111] there:25 is not reached")
