@@ -264,6 +264,9 @@ class _Rows:
     def has(self, table: str, key: bytes) -> bool:
         return self._txn.cursor(self._tables[table]).set_key(key)
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        return self._txn.cursor(self._tables[table]).iternext(keys=True, values=False)
+
     def last(self, table: str) -> bytes | None:
         cursor = self._txn.cursor(self._tables[table])
         return cursor.key() if cursor.last() else None

@@ -52,6 +52,10 @@ class Rows(Protocol):
         """Whether there is such a row."""
         ...
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        """All keys, in order; the values, which may be large, are not read."""
+        ...
+
 
 class Changes(Struct):
     """What a transaction has to do to the tables; puts are in the order of keys, the log's behind its end."""
@@ -389,6 +393,10 @@ class Batch:
         if head.root is not None:
             self._raise_term(head.root, epoch)
 
+    def forget(self, key: bytes) -> None:
+        """Take a row out of the cache: the run that it cites is pruned."""
+        self._lasting.append(("cache", key, b""))
+
     def _raise_term(self, root: bytes, epoch: int) -> None:
         top = self.head(root)
         if top is not None and top.root is None and epoch > top.epoch:
@@ -417,7 +425,10 @@ class Batch:
                 for table, key, value in standing(run, head):
                     tables[table][key] = value
         for table, key, value in self._lasting:
-            tables[table][key] = value
+            if value:
+                tables[table][key] = value
+            elif tables[table].pop(key, None) is None and self._rows.has(table, key):
+                deletes.append((table, key))
         for root, lease in self._leases.items():
             before = self._leased.get(root)
             if lease is None:

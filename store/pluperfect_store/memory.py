@@ -106,6 +106,9 @@ class _Tables:
     def has(self, table: str, key: bytes) -> bool:
         return key in self.tables[table].values
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(table, b"", b""))
+
     def last(self, table: str) -> bytes | None:
         return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
 
