@@ -74,7 +74,9 @@ def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tu
         if record.seq != known + 1:
             wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
         elif record.prev != (GENESIS if head is None else head.leaf):
-            wrong.append(f"log: position {position}: run {record.run.hex()}: entry {record.seq} does not continue {known}")
+            wrong.append(
+                f"log: position {position}: run {record.run.hex()}: entry {record.seq} does not continue {known}"
+            )
         batch.enter(record.run, record.seq, entry, data, row.leaf, record.epoch)
         if record.type == PRUNED and record.run == own:
             records, forgotten = _pruned(record)
@@ -142,7 +144,9 @@ def _tree_differences(rows: Rows, changes: Changes) -> list[str]:
             f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {wanted.size} and {wanted.root.hex()[:16]}"
         )
     lines.extend(
-        f"cut: row {key.hex()} stands for a record that is in the log" for key in rows.keys("cut") if rows.has("log", key)
+        f"cut: row {key.hex()} stands for a record that is in the log"
+        for key in rows.keys("cut")
+        if rows.has("log", key)
     )
     nodes = dict(changes.puts.get("node", ()))
     for key, value in rows.scan("node", b"", b""):

@@ -180,6 +180,7 @@ class Batch:
     __slots__ = (
         "_before",
         "_blobs",
+        "_fence",
         "_grown",
         "_heads",
         "_idx",
@@ -203,6 +204,7 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
+        self._fence: int | None = None
 
     def head(self, run: bytes) -> Head | None:
         """The head of a run as this batch will leave it."""
@@ -356,10 +358,24 @@ class Batch:
                     expected=op.epoch,
                     actual=term,
                 )
+            if lease is None and self._is_fenced_out(op.epoch):
+                raise Fenced(
+                    f"Run {root.hex()} cannot be gone on with in term {op.epoch}: this store was restored from a backup since that"
+                    " term was given. Nothing was written. Stop; whoever takes the run over goes on with it.",
+                    run=root.hex(),
+                    expected=op.epoch,
+                    actual=term,
+                )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
         return head
+
+    def _is_fenced_out(self, epoch: int) -> bool:
+        if self._fence is None:
+            fence = self._rows.get("meta", b"fence")
+            self._fence = number(fence) if fence else 0
+        return epoch <= self._fence and self._fence > 0
 
     def _conflict(self, part: Part, actual: int) -> Conflict:
         run, expected = part.run, part.expected

@@ -12,17 +12,22 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 from uuid import uuid4
 
-from pluperfect.errors import Fenced, StoreClosed, UnknownStore
-from pluperfect.hooks import Log, Part, hookimpl
+from pluperfect.errors import Fenced, StoreClosed, StoreError, UnknownStore
+from pluperfect.hooks import Backup, Compacted, Health, Log, Part, Pruned, PruneRule, hookimpl
 
 from .folding import projected
+from .health import attention, contents
 from .layout import TABLES, VIEWS
 from .ledger import Batch, Changes, Prepared, end_of, prepare
+from .pruning import Change, prune
 from .reading import Reading
 
 __all__ = ["MemoryLog", "open_log"]
+
+T = TypeVar("T")
 
 
 @hookimpl
@@ -139,6 +144,10 @@ class _Settled:
         callback()
 
 
+def _no_file(done: str) -> StoreError:
+    return StoreError(f"A log in memory has no file that could be {done}. Open lmdb:PATH to keep what is recorded.")
+
+
 class MemoryLog(Reading):
     """A log in memory: every append is committed, or refused, before it returns."""
 
@@ -229,6 +238,32 @@ class MemoryLog(Reading):
                 self._tables.tables[table] = _Table()
             self._tables.apply(changes)
             return end_of(self._tables)
+
+    def _change(self, change: Change[T]) -> T:
+        with self._changed:
+            self._check_open()
+            changes, answer = change(self._tables)
+            self._tables.apply(changes)
+            self._position = end_of(self._tables)
+            self._changed.notify_all()
+        return answer
+
+    def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
+        """Take whole trees of ended runs out of the log; see `pluperfect.hooks.Log.prune`."""
+        return prune(self, rule, at, dry_run=dry_run)
+
+    def backup(self, path: str) -> Backup:
+        """There is nothing to copy."""
+        raise _no_file("copied")
+
+    def compact(self) -> Compacted:
+        """There is nothing to write anew."""
+        raise _no_file("compacted")
+
+    def health(self) -> Health:
+        """How it is."""
+        with self._rows() as rows:
+            return Health(contents(rows), attention(rows))
 
     def close(self) -> None:
         """Let go of everything. A second call does nothing."""
