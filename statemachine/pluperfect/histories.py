@@ -8,8 +8,10 @@ history never runs code from it: only ``result()`` decodes values, and says so.
 from __future__ import annotations
 
 import difflib
+import os
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from .errors import UnknownRun
-from .hooks import Log
+from .hooks import Backup, Compacted, Health, Log, Pruned, PruneRule
 from .manager import Hooks
 from .records import decode, open_row
 from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, State, codec_of, usable
@@ -37,6 +39,15 @@ def id_text(run: bytes) -> str:
 def short_id(run: bytes) -> str:
     """The last eight digits: ids of one tree begin alike and end differently."""
     return run.hex()[-8:]
+
+
+def _code(state: str | type[State]) -> int:
+    word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
+    if word not in _CODES:
+        near = difflib.get_close_matches(word, _CODES, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
+    return _CODES[word]
 
 
 class Seen(Struct, frozen=True):
@@ -220,14 +231,7 @@ class Histories:
         Raises:
             ValueError: There is no such state.
         """
-        code = None
-        if state is not None:
-            word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
-            if word not in _CODES:
-                near = difflib.get_close_matches(word, _CODES, 1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
-            code = _CODES[word]
+        code = None if state is None else _code(state)
         self.log.flush()
         found = self.log.find(state=code, name=name, tag=tag, roots=roots)
         return [RecordedRun(self, run) for run in islice(found, limit)]
@@ -329,6 +333,71 @@ class Histories:
         """Project every view again from the log. Returns the number of records read."""
         self.log.flush()
         return self.log.rebuild()
+
+    # --- care
+
+    def _now(self) -> float:
+        return time.time()
+
+    def prune(
+        self,
+        older_than: timedelta | float,
+        *,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+        keep: int = 0,
+        with_keys: bool = False,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """
+        Take old runs out of the log: whole trees of runs that have all ended. What stays, reads as before.
+
+        Args:
+            older_than: The last record of the tree was made so long ago; seconds, or a timedelta.
+            state: Only runs in this state: a kind, as its class or its name.
+            name: Only runs of the flow or task with this name.
+            keep: Of each flow, the youngest so many that fit ``state`` and ``name`` stay.
+            with_keys: Also runs with an idempotency key. Called again with the same key, they would run again.
+            dry_run: Change nothing; only say what would go.
+
+        Raises:
+            ValueError: There is no such state, or the age or the number is below 0.
+        """
+        age = older_than.total_seconds() if isinstance(older_than, timedelta) else float(older_than)
+        if not age >= 0 or keep < 0:
+            raise ValueError(f"older_than={older_than!r}, keep={keep!r}: neither may be below 0.")
+        at = self._now()
+        rule = PruneRule(at - age, None if state is None else _code(state), name, keep, with_keys)
+        self.log.flush()
+        return self.log.prune(rule, at, dry_run=dry_run)
+
+    def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """
+        Copy the store into a new folder, while others write, and check the copy in every record.
+
+        The copy is a store: open it, or put it where the old one was. Whoever carried out runs in the old one is refused
+        there.
+
+        Raises:
+            StoreError: There is something in the folder, or the log has no file.
+            StoreDamaged: The copy is not sound; it was not kept.
+        """
+        self.log.flush()
+        return self.log.backup(os.fspath(path))
+
+    def compact(self) -> Compacted:
+        """
+        Write the store's file anew without the room that it does not use; nobody else may have it open.
+
+        Raises:
+            StoreError: Somebody else has the store open, or the log has no file.
+        """
+        return self.log.compact()
+
+    def health(self) -> Health:
+        """Look after the store: what there is, and what needs attention."""
+        self.log.flush()
+        return self.log.health()
 
     # --- decoding on demand
 

@@ -29,6 +29,7 @@ BUILTIN: Final = {
     "results": "pluperfect_plugins.results",
     "inspect": "pluperfect_plugins.inspect",
     "config": "pluperfect_plugins.config",
+    "care": "pluperfect_plugins.care",
     "prints": "pluperfect_plugins.prints",
     "callbacks": "pluperfect_plugins.callbacks",
     "caching": "pluperfect_plugins.caching",

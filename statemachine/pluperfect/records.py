@@ -30,6 +30,7 @@ __all__ = [
     "INLINE",
     "Body",
     "Fetch",
+    "Layouts",
     "Record",
     "Row",
     "body_of",
@@ -109,26 +110,26 @@ class Row(NamedTuple):
         """The hash that binds the record and its values."""
         return _leaf(self.raw, self.digests)
 
-    def entry(self, fetch: Fetch | None = None) -> Entry | None:
+    def entry(self, fetch: Fetch | None = None, layouts: Layouts | None = None) -> Entry | None:
         """
         The entry that the row holds; None for a type or version that this release does not know.
 
         Args:
             fetch: Gives the bytes of values that are kept elsewhere, when they are asked for.
+            layouts: The layouts of bodies; those of this release where left out.
 
         Raises:
             StoreDamaged: The body does not fit its type.
         """
         record = self.record
-        decoder = _bodies.get((record.type, record.version))
-        if decoder is None:
-            return None
         try:
-            body = _decoded(decoder, record.body, self.values, fetch)
+            body = (layouts or _layouts).read(record, self.values, fetch)
         except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
             ) from error
+        if body is None:
+            return None
         at = record.at / 1e6
         facts = body.facts or NO_FACTS
         if record.type == "transition":
@@ -205,13 +206,54 @@ def _decoded(decoder: Callable[[Any], Any], body: Any, values: Sequence[Any], fe
         here.values, here.fetch = (), None
 
 
+class Layouts:
+    """
+    What the bodies of records look like: for each type and version a struct and, but for the newest, a pure function that
+    makes a body of the next version of it. Stored bytes are never touched: an old body is lifted each time it is read.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[Callable[[Any], Any], Callable[[Any], Any] | None]] = {}
+
+    def add(self, type: str, version: int, body: Any, lift: Callable[[Any], Any] | None = None) -> None:
+        """
+        Add a layout.
+
+        Args:
+            type: The type of record.
+            version: From 1.
+            body: The struct.
+            lift: Makes a body of ``version + 1`` of one of this version; None: this is the newest.
+
+        Raises:
+            ValueError: It is there already, or the version before it does not lead here.
+        """
+        before = self._known.get((type, version - 1))
+        if (type, version) in self._known or (version > 1 and (before is None or before[1] is None)):
+            raise ValueError(
+                f"version {version} of {type!r} is there already, or version {version - 1} does not lead to it"
+            )
+        self._known[type, version] = msgspec.msgpack.Decoder(body, ext_hook=_attach).decode, lift
+
+    def read(self, record: Record, values: Sequence[Any], fetch: Fetch | None = None) -> Any:
+        """The body of a record in its newest layout; None for a type or version that is not known."""
+        version = record.version
+        decode, lift = self._known.get((record.type, version), (None, None))
+        if decode is None:
+            return None
+        body = _decoded(decode, record.body, values, fetch)
+        while lift is not None:
+            body, version = lift(body), version + 1
+            lift = self._known[record.type, version][1]
+        return body
+
+
 _encode: Final = msgspec.msgpack.Encoder(enc_hook=_detach).encode
 _open: Final = msgspec.msgpack.Decoder(Record).decode
 _take_apart: Final = msgspec.msgpack.Decoder(_Stored).decode
-_bodies: Final[dict[tuple[str, int], Callable[[Any], Any]]] = {
-    ("transition", 1): msgspec.msgpack.Decoder(_Transition, ext_hook=_attach).decode,
-    ("ruling", 1): msgspec.msgpack.Decoder(_Ruling, ext_hook=_attach).decode,
-}
+_layouts: Final = Layouts()
+_layouts.add("transition", 1, _Transition)
+_layouts.add("ruling", 1, _Ruling)
 
 
 # --- writing ---------------------------------------------------------------------------------------------
@@ -246,7 +288,7 @@ def check_body(body: Body) -> None:
         ValueError: A field holds what its state does not allow.
     """
     try:
-        _decoded(_bodies[body.type, 1], body.data, body.values, None)
+        _layouts.read(Record(b"", 0, 0, 0, body.type, 1, b"", Raw(body.data)), body.values)
     except msgspec.ValidationError as error:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 
