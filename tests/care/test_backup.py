@@ -18,6 +18,7 @@ from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
 
 WRITES = """
+    from pluperfect.states import PLAIN, Completed, Packed, Running
     log = LmdbLog(path)
     print("ready")
     number = 0
@@ -38,7 +39,7 @@ def test_a_backup_beside_writers_is_the_log_up_to_its_position(store, tmp_path, 
     writers = [program(WRITES, store.path) for _ in range(3)]
     for one in writers:
         assert one.line() == "ready"
-    store.await_position(300)
+    assert store.await_position(300, 30)
     made = [store.backup(str(tmp_path / f"copy-{number}")) for number in range(3)]
     assert store.await_position(made[-1].position, 20)
     for one in writers:
