@@ -115,18 +115,23 @@ def prune(
 
 
 def _print_pruned(done: Pruned, *, dry_run: bool) -> None:
-    verb = "would go" if dry_run else "are pruned"
     if done.trees:
-        calls = done.runs - done.trees
-        click.echo(
-            f"{done.trees} runs and {calls} that they called {verb}: {done.records} records, {_size(done.bytes)}."
+        verb = "would go" if dry_run else "are pruned"
+        called = done.runs - done.trees
+        runs = (
+            f"1 run and {called} that it called"
+            if done.trees == 1
+            else f"{done.trees} runs and {called} that they called"
         )
+        click.echo(f"{runs} {verb}: {done.records} records, {_size(done.bytes)}.")
         click.echo(f"They ended from {stamp(done.oldest)} to {stamp(done.newest)}.")
     else:
         click.echo("No run fits.")
     if done.values:
-        click.echo(f"{done.values} large values that no record names any more are removed: {_size(done.value_bytes)}.")
-    if done.keyed:
+        click.echo(f"Large values removed, which no record names any more: {done.values}, {_size(done.value_bytes)}.")
+    if done.keyed == 1:
+        click.echo("1 run stays for its idempotency key: pruned, it would run again (--with-keys).")
+    elif done.keyed:
         click.echo(f"{done.keyed} runs stay for their idempotency key: pruned, they would run again (--with-keys).")
 
 

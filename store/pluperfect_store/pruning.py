@@ -297,16 +297,16 @@ def _sweep(log: Prunable, files: Files | None) -> tuple[int, int]:
         loose = [digest for digest in rows.keys("blob") if digest not in named]
     count = size = 0
 
-    def drop(rows: Rows, some: list[bytes]) -> tuple[Changes, int]:
+    def drop(rows: Rows, some: list[bytes]) -> tuple[Changes, tuple[int, int]]:
         fresh = named_values(rows.scan("log", u64(end + 1), b""))
         held = {digest: rows.get("blob", digest) for digest in some if digest not in fresh}
         going = {digest: len(value) for digest, value in held.items() if value is not None}
-        return Changes({}, [("blob", digest) for digest in going]), sum(going.values())
+        return Changes({}, [("blob", digest) for digest in going]), (len(going), sum(going.values()))
 
     for first in range(0, len(loose), _SWEEP):
         some = loose[first : first + _SWEEP]
-        size += log._change(lambda rows, some=some: drop(rows, some))
-        count += len(some)
+        gone_now = log._change(lambda rows, some=some: drop(rows, some))
+        count, size = count + gone_now[0], size + gone_now[1]
     if files is None:
         return count, size
 

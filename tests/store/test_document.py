@@ -30,12 +30,17 @@ def promised(title):
 
 
 def test_every_promise_has_a_test_that_quotes_its_number_and_no_test_quotes_another():
-    """Of those of every log each conformance test quotes one; of those of the file the tests beside this one do."""
-    general, special = promised("Of every log"), promised("Of the file")
+    """Of those of every log each conformance test quotes one; of the others the tests beside this one, or of its care, do."""
+    general, special, care = promised("Of every log"), promised("Of the file"), promised("Of its care")
     conformance = quoted(functions(Path(inspect.getfile(LogConformance))))
     beside = {number for path in Path(__file__).parent.glob("test_*.py") for number in quoted(functions(path))}
 
-    assert general + special == [*range(1, len(general) + len(special) + 1)]
+    of_care = {
+        number for path in Path(__file__).parent.parent.glob("care/test_*.py") for number in quoted(functions(path))
+    }
+
+    assert general + special + care == [*range(1, len(general) + len(special) + len(care) + 1)]
+    assert set(care) <= of_care - {None} <= {*special, *care}
     assert set(conformance) == set(general)
     assert set(special) <= beside - {None} <= {*general, *special}
 
