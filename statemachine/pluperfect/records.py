@@ -124,7 +124,7 @@ class Row(NamedTuple):
         record = self.record
         try:
             body = (layouts or _layouts).read(record, self.values, fetch)
-        except (msgspec.DecodeError, msgspec.ValidationError, LookupError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, LookupError) as error:
             raise StoreDamaged(
                 f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
             ) from error
@@ -351,7 +351,7 @@ def open_row(data: bytes) -> Row:
                 type(value) is Ext and value.code == _KEPT and len(bytes(value.data)) == 40
             ):
                 raise msgspec.ValidationError("a value is neither bytes nor the digest of some")
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreDamaged(f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect verify`.") from error
     return Row(record, stored.record, stored.values)
 
