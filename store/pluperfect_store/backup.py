@@ -38,7 +38,7 @@ def back_up(copy: Callable[[Path], None], files: Files, path: Path) -> Backup:
     Make a backup.
 
     Args:
-        copy: Writes one snapshot of the store into the folder that it is given, and returns at once or later.
+        copy: Writes one snapshot of the store into the folder that it is given.
         files: The large values.
         path: The folder to make.
 

@@ -252,7 +252,12 @@ class _Rows:
 
     def copy(self, folder: Path) -> None:
         """Write the file as this snapshot shows it into a folder, while others write; not yet synced."""
-        self._env.copy(str(folder), compact=True, txn=self._txn)
+        try:
+            self._env.copy(str(folder), compact=True, txn=self._txn)
+        except lmdb.Error as error:
+            raise StoreError(
+                f"The store could not be copied to {folder.parent}: {error}. Nothing was kept. Is there room for it?"
+            ) from error
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._txn.get(key, db=self._tables[table])

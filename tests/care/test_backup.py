@@ -262,6 +262,22 @@ def test_a_kill_in_the_middle_of_a_backup_leaves_no_half_of_one(store, tmp_path,
     assert folders(tmp_path) == ["copy", "runs"]
 
 
+def test_without_room_nothing_is_kept(store, tmp_path, program):
+    """56. A backup that does not fit says so, and leaves nothing."""
+    for _ in range(50):
+        grown(store)
+    text = """
+        import resource
+        log = LmdbLog(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try: log.backup(sys.argv[2])
+        except StoreError as error: print(error)
+    """
+
+    assert "Is there room" in " ".join(program(text, store.path, tmp_path / "copy").end())
+    assert folders(tmp_path) == ["runs"]
+
+
 def test_a_log_in_memory_has_nothing_to_copy():
     log = MemoryLog()
     with pytest.raises(StoreError, match="no file"):
