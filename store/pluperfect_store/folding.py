@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pluperfect.errors import StoreDamaged
-from pluperfect.records import open_row
+import msgspec
 
-from .layout import VIEWS, decode_head, idx_key, number
+from pluperfect.errors import StoreDamaged
+from pluperfect.records import GENESIS, Record, open_row
+
+from .layout import PRUNED, VIEWS, decode_head, idx_key, node_key, number, u64
 from .ledger import IMPORTED, Batch, Changes, Rows
-from .tree import Tree
+from .tree import BLOCK, KEPT_LEVEL, Tree
 
 __all__ = ["differences", "fold_log", "projected", "tail"]
 
@@ -32,18 +34,31 @@ class _Nothing:
     def has(self, table: str, key: bytes) -> bool:
         return False
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        return iter(())
 
-def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
+
+def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tuple[Changes, list[str]]:
     """
     Project a whole log onto empty tables.
+
+    Args:
+        log: Its rows, in order.
+        rows: Where the leaves of pruned records stand; left out for a log of which nothing was pruned.
 
     Returns:
         All rows that follow from it, and one line for each record that is missing, out of place or unreadable.
     """
     batch = Batch(_Nothing(), 0)
     wrong: list[str] = []
+    own = None if rows is None else rows.get("meta", b"store_id")
+    gone = told = 0
     for key, data in log:
         position = number(key)
+        if position > batch.position + 1 and rows is not None:
+            before = batch.position
+            _take_leaves(batch, rows, position)
+            gone += batch.position - before
         if position != batch.position + 1:
             wrong.append(f"log: after position {batch.position} comes {position}")
             batch.position = position - 1
@@ -62,10 +77,48 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
         known = 0 if head is None else head.seq
         if record.seq != known + 1:
             wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
+        elif record.prev != (GENESIS if head is None else head.leaf):
+            wrong.append(
+                f"log: position {position}: run {record.run.hex()}: entry {record.seq} does not continue {known}"
+            )
         batch.enter(record.run, record.seq, entry, b"", row.leaf, record.epoch)  # the views alone are wanted
         if record.type == IMPORTED:
             batch.importing(row)
+        elif record.type == PRUNED and record.run == own:
+            records, forgotten = _pruned(record)
+            told += records
+            for cached in forgotten:
+                batch.forget(cached)
+    if gone != told:
+        wrong.append(f"log: {gone} records are not there, but the store's own records tell of {told} that were pruned")
     return batch.changes(), wrong
+
+
+def _take_leaves(batch: Batch, rows: Rows, upto: int) -> None:
+    """Go over pruned records: by their leaves or, where a whole block of them is gone, by its node."""
+    position = batch.position + 1
+    while position < upto:
+        block, within = divmod(position - 1, BLOCK)
+        leaf = rows.get("cut", u64(position))
+        if leaf is not None:
+            batch.tree.push(leaf)
+            position += 1
+            continue
+        node = rows.get("node", node_key(KEPT_LEVEL, block)) if not within and position + BLOCK <= upto else None
+        if node is None:
+            break
+        batch.tree.push(node, KEPT_LEVEL)
+        position += BLOCK
+    batch.position = position - 1
+
+
+def _pruned(record: Record) -> tuple[int, list[bytes]]:
+    """What a record of a pruning tells: how many records went, and which rows of the cache."""
+    try:
+        body = msgspec.msgpack.decode(record.body)
+        return body["records"], body["forgotten"]
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return 0, []  # what it lacks is missed below, where records are counted
 
 
 def differences(rows: Rows, most: int = 1000, log: Iterable[tuple[bytes, bytes]] | None = None) -> list[str]:
@@ -77,7 +130,7 @@ def differences(rows: Rows, most: int = 1000, log: Iterable[tuple[bytes, bytes]]
         most: How many lines at most.
         log: The rows of the log, where somebody reads them already.
     """
-    changes, lines = fold_log(rows.scan("log", b"", b"") if log is None else log)
+    changes, lines = fold_log(rows.scan("log", b"", b"") if log is None else log, rows)
     for table in VIEWS:
         wanted = dict(changes.puts.get(table, ()))
         for key, value in rows.scan(table, b"", b""):
@@ -103,6 +156,11 @@ def _tree_differences(rows: Rows, changes: Changes) -> list[str]:
         lines.append(
             f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {wanted.size} and {wanted.root.hex()[:16]}"
         )
+    lines.extend(
+        f"cut: row {key.hex()} stands for a record that is in the log"
+        for key in rows.keys("cut")
+        if rows.has("log", key)
+    )
     nodes = dict(changes.puts.get("node", ()))
     for key, value in rows.scan("node", b"", b""):
         if nodes.pop(key, None) != value:
@@ -118,7 +176,7 @@ def projected(rows: Rows) -> Changes:
     Raises:
         StoreDamaged: The log itself has gaps or cannot be read; no view can be trusted then.
     """
-    changes, wrong = fold_log(rows.scan("log", b"", b""))
+    changes, wrong = fold_log(rows.scan("log", b"", b""), rows)
     if wrong:
         raise StoreDamaged(
             f"The views cannot be rebuilt, since the log is damaged in {len(wrong)} places; nothing was changed. The first: {wrong[0]}."

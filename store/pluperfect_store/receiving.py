@@ -154,7 +154,7 @@ def away(
         sizes[held.digest] = held.size
         taken[held.run, held.seq] = None
     for digest in sizes:
-        batch.remove_blob(digest)
+        batch.remove("blob", digest)
     if sizes:
         values = sorted([digest, size] for digest, size in sizes.items())
         batch.note("redacted", at, {"values": values, "by": by, "why": why, "run": run})

@@ -50,9 +50,12 @@ class Tree:
         self.size, self.peaks = size, list(peaks)
         self.fresh: list[tuple[int, int, bytes]] = []
 
-    def push(self, leaf: bytes) -> None:
-        """Append a leaf."""
-        index, level, node, peaks = self.size, 0, leaf, self.peaks
+    def push(self, node: bytes, level: int = 0) -> None:
+        """Append a leaf; or, at a size that its leaves divide, the root of a whole subtree of this level."""
+        index, peaks = self.size >> level, self.peaks
+        self.size += 1 << level
+        if level >= KEPT_LEVEL:
+            self.fresh.append((level, index, node))
         while index & 1:
             node = sha256(b"\1" + peaks.pop() + node).digest()
             index >>= 1
@@ -60,7 +63,6 @@ class Tree:
             if level >= KEPT_LEVEL:
                 self.fresh.append((level, index, node))
         peaks.append(node)
-        self.size += 1
 
     @property
     def root(self) -> bytes:
