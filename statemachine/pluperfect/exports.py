@@ -110,6 +110,7 @@ def write(
         UnknownRun: There is no such run.
         BadCheckpoint: It is of another store, or older than a record of these runs.
         StoreDamaged: A value is missing.
+        PrunedAway: The checkpoint was made where all records are pruned now.
     """
     placed: list[tuple[int, bytes, bytes]] = []
     whole = _trees(log, runs)
@@ -152,7 +153,7 @@ def write(
         *_kept(log, values),
     )
     raw = msgspec.msgpack.encode(header)
-    _pack(path, raw, [row for _, _, row in placed], (log.blob(digest) or b"" for digest, _ in header.blobs))
+    _pack(path, raw, [row for _, _, row in placed], (_there(log, digest) for digest, _ in header.blobs))
     return header
 
 
@@ -198,7 +199,7 @@ def _there(log: Log, digest: bytes) -> bytes:
     data = log.blob(digest)
     if data is None:
         raise RedactedValue(
-            f"The value {digest.hex()} that the file had is not in the log any more; the file cannot be written again."
+            f"The value {digest.hex()} is not in the log any more. It was redacted or pruned, and the file was not written."
         )
     return data
 

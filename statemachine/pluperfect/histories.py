@@ -418,7 +418,7 @@ class Histories:
 
         Raises:
             UnknownRun: There is no such run, or was none at that size.
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         self.log.flush()
         return self.log.prove(self.run(run_id)._run, size)
@@ -633,6 +633,7 @@ class Histories:
 
         Raises:
             UntrustedValue: It was imported, and decoding it may run code.
+            UnknownRun: It refers to a run that is not in the log any more.
         """
         if packed.code != RESULT:
             if packed.run and not self.trust_imported and runs_code(packed):
@@ -645,8 +646,16 @@ class Histories:
             return self.hooks.unpack(packed)
         cited = msgspec.msgpack.decode(packed.data)
         if isinstance(cited, bytes):
-            return self.load(cited).state
-        return [self.load(run).state for run in cited]
+            return self._state_of(cited)
+        return [self._state_of(run) for run in cited]
+
+    def _state_of(self, run: bytes) -> State | None:
+        state = self.load(run).state
+        if state is None and run:
+            raise UnknownRun(
+                f"The result refers to run {id_text(run)}, which is not in the log: pruned, or not exported."
+            )
+        return state
 
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""

@@ -523,7 +523,7 @@ class Log(Protocol):
             size: As it was at this size; now where left out.
 
         Raises:
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         ...
 
@@ -537,7 +537,7 @@ class Log(Protocol):
 
         Raises:
             UnknownRun: There is no such run, or was none at that size.
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         ...
 

@@ -113,7 +113,7 @@ class Files:
         count = size = 0
         for digest, path in [*self.all()]:
             stat = path.stat()
-            if digest not in named and stat.st_mtime < before and self.remove(digest):
+            if digest not in named and stat.st_mtime < before and self._remove(path):
                 count, size = count + 1, size + stat.st_size
         for path in self.folder.glob("??/.*"):  # what somebody was writing when he was killed
             if path.stat().st_mtime < before:
@@ -129,8 +129,14 @@ class Files:
         return data if sha256(data).digest() == digest else None
 
     def remove(self, digest: bytes) -> bool:
-        """Remove a value; whether it was there."""
-        path = self.path(digest)
+        """Remove a value, once no backup is being made that may name it; whether it was there."""
+        with self._lock() as lock:
+            if lock is not None and fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._remove(self.path(digest))
+
+    @staticmethod
+    def _remove(path: Path) -> bool:
         try:
             path.unlink()
         except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -13,7 +14,9 @@ from .layout import PRUNED, VIEWS, decode_head, idx_key, node_key, number, u64
 from .ledger import IMPORTED, Batch, Changes, Rows
 from .tree import BLOCK, KEPT_LEVEL, Tree
 
-__all__ = ["differences", "fold_log", "projected", "tail"]
+__all__ = ["differences", "fold_log", "projected", "pruned", "tail", "told_pruned"]
+
+_LAST: Final = 2**64 - 1
 
 
 class _Nothing:
@@ -55,10 +58,14 @@ def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tu
     gone = told = 0
     for key, data in log:
         position = number(key)
-        if position > batch.position + 1 and rows is not None:
-            before = batch.position
-            _take_leaves(batch, rows, position)
-            gone += batch.position - before
+        for at, level, node in (
+            () if rows is None or position == batch.position + 1 else pruned(rows, batch.position + 1, position)
+        ):
+            if at != batch.position + 1:
+                wrong.append(f"log: after position {batch.position} comes {at}")
+            batch.tree.push(node, level)
+            batch.position = at + (1 << level) - 1
+            gone += 1 << level
         if position != batch.position + 1:
             wrong.append(f"log: after position {batch.position} comes {position}")
             batch.position = position - 1
@@ -85,40 +92,58 @@ def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tu
         if record.type == IMPORTED:
             batch.importing(row)
         elif record.type == PRUNED and record.run == own:
-            records, forgotten = _pruned(record)
+            records, forgotten = told_pruned(record)
             told += records
             for cached in forgotten:
                 batch.forget(cached)
+    # What lies behind the last record was not pruned: the record of a pruning stands there.
     if gone != told:
         wrong.append(f"log: {gone} records are not there, but the store's own records tell of {told} that were pruned")
     return batch.changes(), wrong
 
 
-def _take_leaves(batch: Batch, rows: Rows, upto: int) -> None:
-    """Go over pruned records: by their leaves or, where a whole block of them is gone, by its node."""
-    position = batch.position + 1
-    while position < upto:
-        block, within = divmod(position - 1, BLOCK)
-        leaf = rows.get("cut", u64(position))
-        if leaf is not None:
-            batch.tree.push(leaf)
-            position += 1
-            continue
-        node = rows.get("node", node_key(KEPT_LEVEL, block)) if not within and position + BLOCK <= upto else None
-        if node is None:
-            break
-        batch.tree.push(node, KEPT_LEVEL)
-        position += BLOCK
-    batch.position = position - 1
+def pruned(rows: Rows, first: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """
+    What stands for the pruned records from position ``first`` to before ``end``: leaves, or the nodes of whole blocks.
+
+    Yields:
+        The first position that a hash stands for, its level in the tree, and the hash; in the order of the log.
+    """
+    if first >= end:
+        return
+    blocks = range(-(-(first - 1) // BLOCK), (min(end, _LAST) - 1) // BLOCK)  # that lie between as a whole
+    nodes = (
+        rows.scan("node", node_key(KEPT_LEVEL, blocks.start), node_key(KEPT_LEVEL, blocks.stop)) if blocks else iter(())
+    )
+    node = next(nodes, None)
+    seen = -1  # the block of the last leaf: where leaves stand, the node does not stand for them
+    for key, leaf in rows.scan("cut", u64(first), u64(min(end, _LAST))):
+        block = (number(key) - 1) // BLOCK
+        while node is not None and number(node[0][1:]) < block:
+            if number(node[0][1:]) > seen:
+                yield number(node[0][1:]) * BLOCK + 1, KEPT_LEVEL, node[1]
+            node = next(nodes, None)
+        seen = block
+        if len(key) == 8:
+            yield number(key), 0, leaf
+    while node is not None:
+        if number(node[0][1:]) > seen:
+            yield number(node[0][1:]) * BLOCK + 1, KEPT_LEVEL, node[1]
+        node = next(nodes, None)
 
 
-def _pruned(record: Record) -> tuple[int, list[bytes]]:
+def told_pruned(record: Record) -> tuple[int, list[bytes]]:
     """What a record of a pruning tells: how many records went, and which rows of the cache."""
     try:
-        body = msgspec.msgpack.decode(record.body)
-        return body["records"], body["forgotten"]
-    except (msgspec.DecodeError, LookupError, TypeError):
-        return 0, []  # what it lacks is missed below, where records are counted
+        body = msgspec.msgpack.decode(record.body, type=_PrunedBody)
+    except (msgspec.MsgspecError, ValueError):
+        return 0, []  # what it lacks is missed where records are counted
+    return body.records, body.forgotten
+
+
+class _PrunedBody(msgspec.Struct):
+    records: int
+    forgotten: list[bytes]
 
 
 def differences(rows: Rows, most: int = 1000, log: Iterable[tuple[bytes, bytes]] | None = None) -> list[str]:
@@ -157,9 +182,9 @@ def _tree_differences(rows: Rows, changes: Changes) -> list[str]:
             f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {wanted.size} and {wanted.root.hex()[:16]}"
         )
     lines.extend(
-        f"cut: row {key.hex()} stands for a record that is in the log"
+        f"cut: row {key.hex()} stands for no record that was pruned"
         for key in rows.keys("cut")
-        if rows.has("log", key)
+        if rows.has("log", key) or number(key) > found.size
     )
     nodes = dict(changes.puts.get("node", ()))
     for key, value in rows.scan("node", b"", b""):

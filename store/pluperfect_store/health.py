@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +28,10 @@ _LITTLE: Final = 256 << 20  # bytes of free space
 _FULL: Final = 0.8  # of the map
 
 
-def contents(rows: Rows) -> dict[str, Any]:
-    """What stands in the tables."""
+def contents(rows: Rows, named: Container[bytes]) -> dict[str, Any]:
+    """What stands in the tables; ``named`` are the values that records name."""
     states = Counter(_NAMES.get(key[0], f"state {key[0]}") for key in rows.keys("by_state"))
     fence = rows.get("meta", b"fence")
-    named = named_values(rows.scan("log", b"", b""))
     records = sum(1 for _ in rows.keys("log"))
     blobs = [*rows.keys("blob")]
     return {
@@ -112,7 +111,7 @@ def examined(folder: Path, rows: Rows, files: Files, told: dict[str, Any]) -> He
         "mounted_at": mount,
         "free_bytes": free,
         **told,
-        **contents(rows),
+        **contents(rows, named),
         "open_in": users_of(folder),
         "files": len(kept),
         "file_value_bytes": sum(path.stat().st_size for _, path in kept),

@@ -24,7 +24,7 @@ from .layout import TABLES, VIEWS, decode_lease, encode_value
 from .leases import SECONDS, living, this_process
 from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .proving import Proving
-from .pruning import prune
+from .pruning import named_values, prune
 
 __all__ = ["MemoryLog", "open_log"]
 
@@ -281,7 +281,7 @@ class MemoryLog(Proving):
     def health(self) -> Health:
         """How it is."""
         with self._rows() as rows:
-            return Health(contents(rows), attention(rows))
+            return Health(contents(rows, named_values(rows.scan("log", b"", b""))), attention(rows))
 
     def close(self) -> None:
         """Let go of everything. A second call does nothing."""

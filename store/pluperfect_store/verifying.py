@@ -9,10 +9,10 @@ from pluperfect.errors import StoreDamaged
 from pluperfect.evidence import Checkpoint, Finding, Report, led_to
 from pluperfect.records import open_row
 
-from .folding import differences
-from .layout import idx_key, node_key, number, u64
+from .folding import differences, pruned
+from .layout import idx_key, node_key, number
 from .ledger import Rows
-from .tree import BLOCK, KEPT_LEVEL, Tree
+from .tree import Tree
 from .walking import MOST, RESTORE, Fetch, Lost, Walk
 
 __all__ = ["verify"]
@@ -62,6 +62,9 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
             walk.other.append(_where(rows, grown, recorded))
     else:
         walk.other += _nodes(rows, grown)
+        if walk.pruned != walk.told:
+            what = f"{walk.pruned} records are not there, but the store's own records tell of {walk.told} that were pruned."
+            walk.other.append(Finding(what, RESTORE))
     if against is not None:
         walk.other += _held_against(walk.store, grown.size if not seen.broken else recorded.size, against, seen)
     lines = [line for line in lines if not line.startswith(("log:", "tree:", "node:", "... and"))]
@@ -88,11 +91,14 @@ class _Seen:
 
     def __init__(self, against: Checkpoint | None) -> None:
         self.broken = False  # a leaf is missing: what comes behind it has no root
+        self.passed = False  # the checkpoint stands among pruned records for which one hash stands
         self.size = -1 if against is None else against.size
         self.root: bytes | None = Tree().root if self.size == 0 else None
 
-    def push(self, grown: Tree, leaf: bytes) -> None:
-        grown.push(leaf)
+    def push(self, grown: Tree, node: bytes, level: int = 0) -> None:
+        before = grown.size
+        grown.push(node, level)
+        self.passed |= before < self.size < grown.size
         if grown.size == self.size and not self.broken:
             self.root = grown.root
 
@@ -129,16 +135,13 @@ def _log(walk: Walk, recorded: Tree, grown: Tree, seen: _Seen) -> Iterator[tuple
 
 def _between(walk: Walk, expected: int, position: int, grown: Tree, seen: _Seen) -> None:
     """The positions up to before one that is there: their records were pruned, or are missing."""
-    if expected >= position:
-        return
-    for key, leaf in walk.rows.scan("cut", u64(expected), u64(position)):
-        cut = number(key)
-        if cut > expected:
-            walk.lost.append(Lost(expected, cut - 1, "the record is missing"))
+    for at, level, node in pruned(walk.rows, expected, position):
+        if at > expected:
+            walk.lost.append(Lost(expected, at - 1, "the record is missing"))
             seen.broken = True
-        seen.push(grown, leaf)
-        walk.pruned += 1
-        expected = cut + 1
+        seen.push(grown, node, level)
+        walk.pruned += 1 << level
+        expected = at + (1 << level)
     if expected < position:
         walk.lost.append(Lost(expected, position - 1, "the record is missing"))
         seen.broken = True
@@ -146,12 +149,10 @@ def _between(walk: Walk, expected: int, position: int, grown: Tree, seen: _Seen)
 
 def _where(rows: Rows, grown: Tree, recorded: Tree) -> Finding:
     """The tree is another one, and no record can be blamed: where it begins to differ."""
-    for level, index, node in grown.fresh:
-        if level == KEPT_LEVEL and rows.get("node", node_key(level, index)) != node:
-            first = index * BLOCK + 1
-            return Finding(
-                f"the records from position {first} to {first + BLOCK - 1} are not those of the tree.", RESTORE
-            )
+    for level, index, node in sorted(grown.fresh):
+        if rows.get("node", node_key(level, index)) != node:
+            first, end = (index << level) + 1, (index + 1) << level
+            return Finding(f"the records from position {first} to {end} are not those of the tree.", RESTORE)
     return Finding(
         f"the tree in `meta` has {recorded.size} records and root {recorded.root.hex()[:16]}, the log gives {grown.size} and"
         f" {grown.root.hex()[:16]}.",
@@ -181,6 +182,12 @@ def _held_against(store: bytes, size: int, against: Checkpoint, seen: _Seen) -> 
             f"the store was cut: the checkpoint of {against.time} saw {against.size} records, there are {size}.",
             "Restore it from a backup made after the checkpoint.",
         )
+    elif seen.passed and not seen.broken:
+        yield Finding(
+            f"the checkpoint of {against.time} cannot be held against the log: it saw {against.size} records, and all around there"
+            " were pruned since.",
+            "Take a checkpoint that was made later, and keep one that is younger than what is pruned.",
+        )
     elif seen.root is None:
         yield Finding(f"the root at the checkpoint's size, {against.size}, cannot be computed.", RESTORE)
     elif seen.root != against.root:
@@ -192,6 +199,8 @@ def _held_against(store: bytes, size: int, against: Checkpoint, seen: _Seen) -> 
 
 def _view(walk: Walk, line: str, *, sound: bool) -> Finding:
     advice = _REBUILD if sound else "It may follow from what is said above."
+    if line.startswith("cut:"):
+        return Finding(f"{line}.", RESTORE)
     table, _, rest = line.partition(": row ")
     digits = rest.partition(" ")[0]
     if table in ("head", "idx") and len(digits) >= 32:
@@ -219,8 +228,7 @@ def _one(walk: Walk, recorded: Tree, run: bytes) -> Report:
     for key, place in rows.scan("idx", idx_key(run, 0), idx_key(run, 2**32 - 1)):
         data = rows.get("log", place)
         if data is None:
-            if rows.get("cut", place) is None:
-                walk.bad.append(walk.at(run, number(key[16:]), number(place), "the record is missing."))
+            walk.bad.append(walk.at(run, number(key[16:]), number(place), "the record is missing."))
             continue
         row = walk.see(number(place), place, data)
         if row is not None and (row.record.run, row.record.seq) != (run, number(key[16:])):

@@ -16,7 +16,8 @@ from pluperfect.evidence import Finding
 from pluperfect.histories import id_text
 from pluperfect.records import GENESIS, Row, open_row
 
-from .layout import decode_head, idx_key, number
+from .folding import told_pruned
+from .layout import PRUNED, decode_head, idx_key, number
 from .ledger import Rows
 from .views import birth_of
 
@@ -63,7 +64,7 @@ class Walk:
         self.lost: list[Lost] = []
         self.doubted: list[Lost] = []  # what fits, but the index leads elsewhere
         self.gaps: list[tuple[bytes, int, int, int]] = []  # run, the record before, the one behind, its position
-        self.records = self.pruned = 0
+        self.records = self.pruned = self.told = 0  # told: how many were pruned, as the store's own records say
         self.redacted: dict[bytes, int] = {}
         self.kept: dict[bytes, int] = {}  # values that were looked at: their size
         self.missing: list[tuple[bytes, int, bytes, int, int]] = []
@@ -96,6 +97,8 @@ class Walk:
         self._values(row, position)
         if record.run == self.store and record.type == "store/redacted":
             self.note(row)
+        elif record.run == self.store and record.type == PRUNED:
+            self.told += told_pruned(record)[0]
         return row
 
     def _chain(self, row: Row, position: int, leaf: bytes, before: _Last | None, follows: bool) -> None:
