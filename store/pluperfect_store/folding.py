@@ -58,6 +58,9 @@ def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tu
     gone = told = 0
     for key, data in log:
         position = number(key)
+        if len(key) != 8:
+            wrong.append(f"log: there is a row under {key.hex()}, which is no position")
+            continue
         for at, level, node in (
             () if rows is None or position == batch.position + 1 else pruned(rows, batch.position + 1, position)
         ):
@@ -106,30 +109,39 @@ def pruned(rows: Rows, first: int, end: int) -> Iterator[tuple[int, int, bytes]]
     """
     What stands for the pruned records from position ``first`` to before ``end``: leaves, or the nodes of whole blocks.
 
+    It looks at what is there, and never at each position: a damaged one may be far away.
+
     Yields:
         The first position that a hash stands for, its level in the tree, and the hash; in the order of the log.
     """
     if first >= end:
         return
-    blocks = range(-(-(first - 1) // BLOCK), (min(end, _LAST) - 1) // BLOCK)  # that lie between as a whole
-    nodes = (
-        rows.scan("node", node_key(KEPT_LEVEL, blocks.start), node_key(KEPT_LEVEL, blocks.stop)) if blocks else iter(())
-    )
+    end = min(end, _LAST)
+    nodes = _whole_blocks(rows, first, end)
     node = next(nodes, None)
     seen = -1  # the block of the last leaf: where leaves stand, the node does not stand for them
-    for key, leaf in rows.scan("cut", u64(first), u64(min(end, _LAST))):
+    for key, leaf in rows.scan("cut", u64(first), u64(end)):
+        if len(key) != 8:
+            continue
         block = (number(key) - 1) // BLOCK
-        while node is not None and number(node[0][1:]) < block:
-            if number(node[0][1:]) > seen:
-                yield number(node[0][1:]) * BLOCK + 1, KEPT_LEVEL, node[1]
+        while node is not None and node[0] <= block:
+            if seen < node[0] < block:
+                yield node[0] * BLOCK + 1, KEPT_LEVEL, node[1]
             node = next(nodes, None)
         seen = block
-        if len(key) == 8:
-            yield number(key), 0, leaf
+        yield number(key), 0, leaf
     while node is not None:
-        if number(node[0][1:]) > seen:
-            yield number(node[0][1:]) * BLOCK + 1, KEPT_LEVEL, node[1]
+        if node[0] > seen:
+            yield node[0] * BLOCK + 1, KEPT_LEVEL, node[1]
         node = next(nodes, None)
+
+
+def _whole_blocks(rows: Rows, first: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The nodes over the blocks that lie between two positions as a whole."""
+    low, high = -(-(first - 1) // BLOCK), (end - 1) // BLOCK
+    for key, node in rows.scan("node", node_key(KEPT_LEVEL, low), node_key(KEPT_LEVEL, high)) if low < high else ():
+        if len(key) == 9:
+            yield number(key[1:]), node
 
 
 def told_pruned(record: Record) -> tuple[int, list[bytes]]:
