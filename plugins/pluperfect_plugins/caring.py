@@ -58,7 +58,8 @@ def backup(desk: Any, folder: str, as_json: bool) -> None:
     if made.values:
         click.echo(f"files     {made.values} large values, {_size(made.value_bytes)}")
     if made.absent:
-        click.echo(f"absent    {made.absent} values that the records name are not in the store any more")
+        told = "which were redacted, and which are missing: `pluperfect verify` says it"
+        click.echo(f"absent    {made.absent} values that the records name are not in the store any more; {told}")
 
 
 # --- prune ----------------------------------------------------------------------------------------------
@@ -128,7 +129,9 @@ def _print_pruned(done: Pruned, *, dry_run: bool) -> None:
     else:
         click.echo("No run fits.")
     if done.values:
-        click.echo(f"Large values removed, which no record names any more: {done.values}, {_size(done.value_bytes)}.")
+        what = "1 large value" if done.values == 1 else f"{done.values} large values"
+        verb = ("would go" if dry_run else "went") + " with them, which no other record names"
+        click.echo(f"{what} {verb}: {_size(done.value_bytes)}.")
     if done.keyed == 1:
         click.echo("1 run stays for its idempotency key: pruned, it would run again (--with-keys).")
     elif done.keyed:
@@ -207,6 +210,7 @@ def _print_health(uri: str, facts: dict[str, Any]) -> None:
         click.echo(f"{name:<8}  {text}")
     for owner in facts["owners"]:
         alive = "alive" if owner["alive"] else f"gone: {owner['why']}"
-        click.echo(f"owner     {owner['is']}, carries out {owner['trees']}, {alive}")
+        trees = "1 tree of runs" if owner["trees"] == 1 else f"{owner['trees']} trees of runs"
+        click.echo(f"owner     {owner['is']}, carries out {trees}, {alive}")
     for run in facts["in_doubt"][:20]:
         click.echo(f"in doubt  {id_text(bytes.fromhex(run['run']))}: {run['why']}")

@@ -292,7 +292,7 @@ class Pruned(Struct, frozen=True):
         oldest: When the last record of the tree was made that ended first, UTC seconds; 0: there is none.
         newest: The same of the tree that ended last.
         keyed: How many trees stay for their idempotency key alone.
-        values: How many large values were removed that no record names any more.
+        values: How many large values went, or would go, that no record names any more.
         value_bytes: Their bytes.
     """
 

@@ -110,15 +110,18 @@ class Files:
         Returns:
             How many values went, and their bytes.
         """
-        count = size = 0
-        for digest, path in [*self.all()]:
-            stat = path.stat()
-            if digest not in named and stat.st_mtime < before and self._remove(path):
-                count, size = count + 1, size + stat.st_size
+        sizes = [size for path, size in [*self.loose(named, before)] if self._remove(path)]
         for path in self.folder.glob("??/.*"):  # what somebody was writing when he was killed
             if path.stat().st_mtime < before:
                 path.unlink()
-        return count, size
+        return len(sizes), sum(sizes)
+
+    def loose(self, named: Container[bytes], before: float) -> Iterator[tuple[Path, int]]:
+        """The files that are not named and were not touched since, with their sizes in bytes."""
+        for digest, path in self.all():
+            stat = path.stat()
+            if digest not in named and stat.st_mtime < before:
+                yield path, stat.st_size
 
     def get(self, digest: bytes) -> bytes | None:
         """The value with this digest; None where there is none, or where the file holds something else."""

@@ -18,6 +18,7 @@ from .ledger import Rows, end_of, under
 from .mounts import is_network, mount_of
 from .opening import OWN_LOCK
 from .pruning import named_values
+from .receiving import redacted_values
 from .tree import Tree
 
 __all__ = ["attention", "contents", "examined", "users_of"]
@@ -105,6 +106,7 @@ def examined(folder: Path, rows: Rows, files: Files, told: dict[str, Any]) -> He
     free = stat.f_bavail * stat.f_frsize
     named = named_values(rows.scan("log", b"", b""))
     kept = [*files.all()]
+    missing = named.difference(rows.keys("blob"), (digest for digest, _ in kept), redacted_values(rows))
     facts = {
         "path": str(folder),
         "file_system": kind or "unknown",
@@ -115,9 +117,15 @@ def examined(folder: Path, rows: Rows, files: Files, told: dict[str, Any]) -> He
         "open_in": users_of(folder),
         "files": len(kept),
         "file_value_bytes": sum(path.stat().st_size for _, path in kept),
+        "values_missing": len(missing),
         "files_without_record": sum(digest not in named for digest, _ in kept),
     }
     found = attention(rows)
+    if missing:
+        found.append(
+            f"{len(missing)} values that records name are missing, and were not redacted: restore them from a backup, from its folder"
+            " blobs or its store. `pluperfect verify` names the records."
+        )
     if told["unwritable"]:
         found.append(told["unwritable"])
     if is_network(kind):

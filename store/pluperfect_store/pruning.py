@@ -9,7 +9,7 @@ rule, and stands behind the last record, so that the end of the log is never pru
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeVar
 
@@ -82,7 +82,8 @@ def prune(log: Prunable, rule: PruneRule, at: float, files: Files | None = None,
             told = Pruned(keyed=keyed)
             for tree in trees:
                 told = _sum(told, _measured(rows, tree))
-            return told
+            values, size = _loose(rows, files, {run for tree in trees for run in tree.runs})
+            return replace(told, values=values, value_bytes=size)
     total = Pruned(keyed=keyed)
     for some in _slices(trees):
         total = _sum(total, log._change(lambda batch, some=some: _take_out(batch, some, rule, at)))
@@ -263,9 +264,19 @@ def _cut(batch: Batch, leaves: dict[int, bytes]) -> None:
 # --- values that no record names any more
 
 
-def named_values(log: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
-    """The digests of the values that these rows name and do not hold."""
-    return {bytes(v.data)[:32] for _, data in log for v in open_row(data).values if type(v) is Ext}
+def named_values(log: Iterable[tuple[bytes, bytes]], without: Container[bytes] = ()) -> set[bytes]:
+    """The digests of the values that these rows, but for those of some runs, name and do not hold."""
+    rows = (open_row(data) for _, data in log)
+    return {bytes(v.data)[:32] for row in rows if row.record.run not in without for v in row.values if type(v) is Ext}
+
+
+def _loose(rows: Rows, files: Files | None, without: Container[bytes]) -> tuple[int, int]:
+    """How many values no record would name any more if these runs were gone, and their bytes."""
+    named = named_values(rows.scan("log", b"", b""), without)
+    sizes = [len(data) for digest, data in rows.scan("blob", b"", b"") if digest not in named]
+    if files is not None:
+        sizes += [size for _, size in files.loose(named, time.time() - _FRESH)]
+    return len(sizes), sum(sizes)
 
 
 def _sweep(log: Prunable, files: Files | None) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from .layout import decode_owner, idx_key, number, u64
 from .leases import gone
 from .ledger import Batch, Rows
 
-__all__ = ["Held", "admit", "away", "holding"]
+__all__ = ["Held", "admit", "away", "holding", "redacted_values"]
 
 
 def admit(batch: Batch, parcel: Parcel, file_from: int) -> Admitted:
@@ -89,6 +89,17 @@ def _other(run: bytes, seq: int) -> ImportRefused:
         f"Run {run.hex()} has another history here: record {seq} differs from the export's. Nothing was imported. Import the"
         " file into another store, and compare the two with `pluperfect show`."
     )
+
+
+def redacted_values(rows: Rows) -> set[bytes]:
+    """The values that were taken away on purpose, as the store's own records say; damaged ones say nothing."""
+    own = rows.get("meta", b"store_id") or b""
+    found: set[bytes] = set()
+    for _, place in rows.scan("idx", idx_key(own, 1), idx_key(own, 2**32 - 1)) if own else ():
+        row = open_row(rows.get("log", place) or b"")
+        if row.record.type == "store/redacted":
+            found.update(bytes(digest) for digest, _ in row.note().get("values", ()))
+    return found
 
 
 class Held(NamedTuple):

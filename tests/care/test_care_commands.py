@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -136,3 +137,42 @@ def test_a_store_that_cannot_be_opened_is_a_finding(tmp_path):
 
     assert code == 1
     assert "no LMDB file" in found["findings"][0]
+
+
+@pluperfect.flow
+def large(size: int) -> str:
+    return "x" * size
+
+
+def test_a_dry_run_tells_the_values_that_would_go_too(folder):
+    with pluperfect.open(folder):
+        large(3_000_000)
+        large(5_000)
+    for file in (folder / "blobs").glob("??/*"):
+        os.utime(file, (1, 1))
+    _, dry = told(folder, "prune", "--older-than", "0s", "--dry-run", "--name", "large")
+    assert "2 large values would go with them" in cli(
+        folder, "prune", "--older-than", "0s", "--dry-run", "--name", "large"
+    ).output.replace("\n", " ")
+    _, done = told(folder, "prune", "--older-than", "0s", "--name", "large")
+
+    assert dry["values"] == 2
+    assert dry["value_bytes"] > 3_005_000
+    assert {**dry, "dry_run": False} == done
+
+
+def test_a_missing_value_needs_attention_and_a_redacted_one_does_not(folder, tmp_path):
+    with pluperfect.open(folder) as opened:
+        large(3_000_000)
+        large(2_000_000)
+        opened.redact(opened.runs()[0].id, result=True)
+        assert opened.health().findings == []
+    code, made = told(folder, "backup", tmp_path / "copy")
+    assert (code, made["absent"], made["values"]) == (0, 1, 1)
+    (file,) = (folder / "blobs").glob("??/*")
+    file.unlink()
+
+    code, found = told(folder, "doctor")
+    assert (code, found["values_missing"]) == (1, 1)
+    assert "1 values that records name are missing" in found["findings"][0]
+    assert "2 values that the records name" in cli(folder, "backup", tmp_path / "other").output
