@@ -23,7 +23,7 @@ from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
 from ..states import Retrying
 from ..transitions import Run, Transition
-from . import upstream
+from . import outcomes, upstream
 from .announce import announce_call, announce_submission
 from .births import Request, born, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
@@ -470,11 +470,23 @@ def submit(request: Request) -> Future[Any]:
         return future
     if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
-    if authored.is_async and hasattr(runner, "submit_async"):
-        future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
-    else:
-        runner.submit(future.run)
+    try:
+        if authored.is_async and hasattr(runner, "submit_async"):
+            future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
+        else:
+            runner.submit(future.run)
+    except BaseException as error:
+        _not_taken(future, error)
+        raise
     return future
+
+
+def _not_taken(future: Future[Any], error: BaseException) -> None:
+    """The runner did not take the call: it ends here, and whoever made it is told by the exception."""
+    future.look()
+    if future.withdraw():
+        future.frame.propose(Propose(outcomes.failed(future.frame, error, "crashed")))
+        _settle(future)
 
 
 def needs_flow(authored: Authored, method: str) -> MissingContextError:
