@@ -19,6 +19,7 @@ from pluperfect.testing import FakeClock
 from pluperfect_store import pruning
 from pluperfect_store.conformance import AT, new_id, part
 from pluperfect_store.layout import u64
+from pluperfect_store.ledger import Changes
 from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
 
@@ -215,6 +216,7 @@ def test_a_record_that_is_gone_without_being_pruned_is_named(log):
     log.prune(PruneRule(NOW, keep=95), NOW)
     drop(log, "log", 40)
     assert any("after position 39 comes 41" in line for line in log.compare())
+    assert 40 in {finding.position for finding in log.verify().findings}
     with pytest.raises(StoreDamaged):
         log.rebuild()
 
@@ -227,6 +229,7 @@ def test_a_whole_block_that_is_gone_without_being_pruned_is_named(log):
         drop(log, "log", position)
 
     assert any("256 records are not there, but the store's own records tell of 0" in line for line in log.compare())
+    assert any("256 records are not there, but" in finding.what for finding in log.verify().findings)
 
 
 def test_a_leaf_that_was_changed_is_found(log):
@@ -237,6 +240,7 @@ def test_a_leaf_that_was_changed_is_found(log):
     log._change(lambda batch: batch.cut(u64(3), bytes(32)))
 
     assert [line for line in log.compare() if line.startswith("tree:")]
+    assert log.verify().findings
 
 
 def drop(log, table, position):
@@ -366,3 +370,43 @@ def test_a_log_prunes_what_its_clock_calls_old(tmp_path):
             opened.prune(-1)
         assert {entry.entry is None for entry in opened.follow(timeout=0)} == {True, False}
         assert open_record(opened.log.feed()[-1][1]).type == "store/pruned"
+
+
+def test_what_stands_for_pruned_records_is_found_where_it_was_changed(log):
+    """57. A leaf or a node that was changed, moved or lost is found, and a position far away stops nothing."""
+    for _ in range(300):
+        grown(log, children=0)
+    assert log.prune(PruneRule(NOW, keep=30), NOW).records == 810
+    with log._rows() as rows:
+        cut, nodes = [*rows.scan("cut", b"", b"")], [*rows.scan("node", b"", b"")]
+        last = rows.get("log", rows.last("log"))
+    assert len(cut) == 810 - 3 * 256
+    assert log.verify().findings == ()
+    for table, key, value in [
+        ("cut", cut[5][0], bytes(32)),
+        ("cut", cut[5][0], None),
+        ("cut", u64(3), cut[5][1]),  # in a block for which its node stands
+        ("cut", u64(2**63), bytes(32)),
+        ("node", nodes[1][0], bytes(32)),
+        ("node", nodes[1][0], None),
+        ("log", u64(2**63), last),
+        ("log", u64(2**64 - 1), last),
+    ]:
+        with log._rows() as rows:
+            before = rows.get(table, key)
+        put(log, table, key, value)
+        assert log.compare(), (table, key)
+        if (table, key) != ("cut", u64(2**63)):  # it is in nobody's way, and no evidence of anything
+            assert log.verify().findings, (table, key)
+        put(log, table, key, before)
+        assert log.compare() == []
+        assert log.verify().findings == ()
+
+
+def put(log, table, key, value):
+    """Write a row past the library's back, or take it away."""
+    changes = Changes({}, [(table, key)]) if value is None else Changes({table: [(key, value)]}, [])
+    if isinstance(log, MemoryLog):
+        log._tables.apply(changes)
+    else:
+        log._store.writer.run(lambda txn: txn.apply(changes))
