@@ -27,7 +27,7 @@ WRITES = """
     number = 0
     while True:
         number += 1
-        value = Packed(PLAIN, bytes([number % 256]) * (2_000_000 if number % 50 == 0 else 3_000 if number % 5 == 0 else 9))
+        value = Packed(PLAIN, bytes([number % 256]) * (2_000_000 if number % 50 == 1 else 3_000 if number % 5 == 0 else 9))
         run = new_id()
         log.append([part(run, None, 0, born(run), Running(), Completed(data=value))], epoch=1).wait()
 """
@@ -43,8 +43,10 @@ def test_a_backup_beside_writers_is_the_log_up_to_its_position(store, tmp_path, 
     for one in writers:
         assert one.line() == "ready"
     assert store.await_position(300, 30)
-    made = [store.backup(str(tmp_path / f"copy-{number}")) for number in range(3)]
-    assert store.await_position(made[-1].position, 20)
+    made = []
+    for number in range(3):
+        made.append(store.backup(str(tmp_path / f"copy-{number}")))
+        assert store.await_position(made[-1].position, 30)
     for one in writers:
         one.kill()
 
