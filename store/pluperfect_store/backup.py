@@ -13,9 +13,9 @@ from uuid import uuid4
 from pluperfect.errors import StoreDamaged, StoreError, StoreUnwritable
 from pluperfect.hooks import Backup
 
+from .comparing import differences
 from .environment import Environment
 from .files import Files
-from .folding import differences
 from .layout import decode_head, decode_lease, number, u64
 from .ledger import Changes, Rows, end_of
 from .opening import DATA, LOCK, OWN_LOCK, sync_folder

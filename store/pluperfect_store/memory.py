@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 from uuid import uuid4
 
-from pluperfect.errors import Fenced, StoreClosed, StoreError, UnknownStore
+from pluperfect.errors import Fenced, StoreClosed, StoreDamaged, StoreError, UnknownStore
 from pluperfect.hooks import Backup, Compacted, Health, Log, Part, Pruned, PruneRule, hookimpl
 
 from .folding import projected
@@ -99,7 +99,10 @@ class _Tables:
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
         values = self.tables[table].values
-        return [values[key] for key in keys]
+        try:
+            return [values[key] for key in keys]
+        except KeyError as error:
+            raise StoreDamaged(f"A row that the index names is not in table {table!r}: {error}.") from error
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         keys, values = self.tables[table].keys(), self.tables[table].values

@@ -64,6 +64,23 @@ class Tree:
                 self.fresh.append((level, index, node))
         peaks.append(node)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Append several leaves: the same as to `push` each, and quicker where they fill whole blocks."""
+        at = 0
+        while at < len(leaves):
+            if self.size % BLOCK or len(leaves) - at < BLOCK:
+                self.push(leaves[at])
+                at += 1
+            else:
+                nodes = leaves[at : at + BLOCK]
+                while len(nodes) > 1:
+                    nodes = [
+                        sha256(b"\1" + left + right).digest()
+                        for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+                    ]
+                self.push(nodes[0], KEPT_LEVEL)
+                at += BLOCK
+
     @property
     def root(self) -> bytes:
         """The root hash."""
