@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
-from .errors import BadCheckpoint, BadExport, StoreDamaged, UnknownRun
+from .errors import BadCheckpoint, BadExport, RedactedValue, StoreDamaged, UnknownRun
 from .evidence import Checkpoint, led_to
 from .hooks import Log, Parcel
 from .records import GENESIS, Row, open_exact, open_row
@@ -110,6 +110,7 @@ def write(
         UnknownRun: There is no such run.
         BadCheckpoint: It is of another store, or older than a record of these runs.
         StoreDamaged: A value is missing.
+        PrunedAway: The checkpoint was made where all records are pruned now.
     """
     placed: list[tuple[int, bytes, bytes]] = []
     whole = _trees(log, runs)
@@ -152,7 +153,7 @@ def write(
         *_kept(log, values),
     )
     raw = msgspec.msgpack.encode(header)
-    _pack(path, raw, [row for _, _, row in placed], (log.blob(digest) or b"" for digest, _ in header.blobs))
+    _pack(path, raw, [row for _, _, row in placed], (_there(log, digest) for digest, _ in header.blobs))
     return header
 
 
@@ -166,7 +167,8 @@ def write_again(log: Log, path: str | os.PathLike[str], run: bytes) -> Header:
         run: One of the runs that came with it; of several files the last.
 
     Raises:
-        UnknownRun: The run was not imported.
+        UnknownRun: The run was not imported, or one that came with it was pruned.
+        RedactedValue: A value that came with it was taken away.
     """
     for data in reversed(log.records(log.store_id)):
         row = open_row(data)
@@ -181,11 +183,25 @@ def write_again(log: Log, path: str | os.PathLike[str], run: bytes) -> Header:
             placed: list[tuple[int, bytes]] = []
             for told in header.runs:
                 rows = log.records(told.run, 0, len(told.positions))
+                if len(rows) < len(told.positions):
+                    raise UnknownRun(
+                        f"Run {told.run.hex()}, which came in the same file as run {run.hex()}, was pruned; the file cannot be"
+                        " written again. Leave --as-imported out: its proofs are of this store."
+                    )
                 placed.extend(zip(told.positions, rows, strict=True))
             placed.sort()
-            _pack(path, raw, [row for _, row in placed], (log.blob(digest) or b"" for digest, _ in header.blobs))
+            _pack(path, raw, [row for _, row in placed], (_there(log, digest) for digest, _ in header.blobs))
             return header
     raise UnknownRun(f"Run {run.hex()} was not imported here. Leave --as-imported out: its proofs are of this store.")
+
+
+def _there(log: Log, digest: bytes) -> bytes:
+    data = log.blob(digest)
+    if data is None:
+        raise RedactedValue(
+            f"The value {digest.hex()} is not in the log any more. It was redacted or pruned, and the file was not written."
+        )
+    return data
 
 
 def _trees(log: Log, runs: Sequence[bytes]) -> list[bytes]:

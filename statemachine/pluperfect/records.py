@@ -29,6 +29,7 @@ __all__ = [
     "INLINE",
     "Body",
     "Fetch",
+    "Layouts",
     "Outlines",
     "Record",
     "Row",
@@ -131,25 +132,23 @@ class Row(Struct, frozen=True, gc=False):
         gone = [_gone(len(v), d) if type(v) is bytes and d in digests else v for v, d in held]
         return _encode((self.raw, gone))
 
-    def entry(self, fetch: Fetch | None = None) -> Entry | None:
+    def entry(self, fetch: Fetch | None = None, layouts: Layouts | None = None) -> Entry | None:
         """
         The entry that the row holds; None for a type or version that this release does not know.
 
         Args:
             fetch: Gives the bytes of values that are kept elsewhere, when they are asked for.
+            layouts: The layouts of bodies; those of this release where left out.
 
         Raises:
             StoreDamaged: The body does not fit its type.
         """
         record = self.record
-        place = (record.type, record.version)
-        if place not in _BODIES:
-            return None
         try:
-            body = _decoded(place, record.body, self.values, fetch, record.run)
+            body = (layouts or _layouts).read(record, self.values, fetch)
         except _UNREADABLE as error:
             raise _no_body(record, error) from error
-        return _entry(record.seq, record.at / 1e6, body, record.epoch)
+        return None if body is None else _entry(record.type, record.seq, record.at / 1e6, body, record.epoch)
 
 
 class _Stored(Struct, frozen=True, array_like=True, gc=False):
@@ -190,9 +189,14 @@ class _Coder:
         self.fetch: Fetch | None = None
         self.run = b""
         self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
-        self.bodies = {
-            place: msgspec.msgpack.Decoder(body, ext_hook=self._attach).decode for place, body in _BODIES.items()
-        }
+        self._decoders: dict[type[Any], Callable[[Any], Any]] = {}
+
+    def decode(self, struct: type[Any], body: Any) -> Any:
+        """A body as this struct, with its values."""
+        decoder = self._decoders.get(struct)
+        if decoder is None:
+            decoder = self._decoders[struct] = msgspec.msgpack.Decoder(struct, ext_hook=self._attach).decode
+        return decoder(body)
 
     def _detach(self, value: Any) -> Ext:
         if type(value) is not Packed:
@@ -221,7 +225,6 @@ class _Coder:
         return packed
 
 
-_BODIES: Final = {("transition", 1): _Transition, ("ruling", 1): _Ruling}
 _coders: Final[list[_Coder]] = [_Coder()]  # taken and given back in one step each, so that threads never share one
 
 
@@ -232,19 +235,70 @@ def _coder() -> _Coder:
         return _Coder()
 
 
-def _decoded(place: tuple[str, int], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b"") -> Any:
+def _decoded(struct: type[Any], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b"") -> Any:
     coder = _coder()
     coder.values, coder.fetch, coder.run = values, fetch, run
     try:
-        return coder.bodies[place](body)
+        return coder.decode(struct, body)
     finally:
         coder.values, coder.fetch = (), None
         _coders.append(coder)
 
 
+class Layouts:
+    """
+    What the bodies of records look like: for each type and version a struct and, but for the newest, a pure function that
+    makes a body of the next version of it. Stored bytes are never touched: an old body is lifted each time it is read.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, int], type[Any]] = {}
+        """The struct of each type and version."""
+        self._lifts: dict[tuple[str, int], Callable[[Any], Any] | None] = {}
+
+    def add(self, type: str, version: int, body: Any, lift: Callable[[Any], Any] | None = None) -> None:
+        """
+        Add a layout.
+
+        Args:
+            type: The type of record.
+            version: From 1.
+            body: The struct.
+            lift: Makes a body of ``version + 1`` of one of this version; None: this is the newest.
+
+        Raises:
+            ValueError: It is there already, or the version before it does not lead here.
+        """
+        if (type, version) in self.places or (version > 1 and self._lifts.get((type, version - 1)) is None):
+            raise ValueError(
+                f"version {version} of {type!r} is there already, or version {version - 1} does not lead to it"
+            )
+        # msgspec looks a struct through when its first decoder is made; where two threads begin that at once, the process dies.
+        msgspec.msgpack.Decoder(body)
+        self.places[type, version], self._lifts[type, version] = body, lift
+
+    def read(self, record: Record, values: Sequence[Any], fetch: Fetch | None = None) -> Any:
+        """The body of a record in its newest layout; None for a type or version that is not known."""
+        place = (record.type, record.version)
+        struct = self.places.get(place)
+        if struct is None:
+            return None
+        return self.lifted(place, _decoded(struct, record.body, values, fetch, record.run))
+
+    def lifted(self, place: tuple[str, int], body: Any) -> Any:
+        """A body of this type and version in its newest layout."""
+        while lift := self._lifts[place]:
+            body, place = lift(body), (place[0], place[1] + 1)
+        return body
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _open: Final = msgspec.msgpack.Decoder(Record).decode
 _take_apart: Final = msgspec.msgpack.Decoder(_Stored).decode
+_WRITTEN: Final = {"transition": _Transition, "ruling": _Ruling}  # version 1 of each, as bodies are written now
+_layouts: Final = Layouts()
+for _type, _struct in _WRITTEN.items():
+    _layouts.add(_type, 1, _struct)
 
 
 # --- writing ---------------------------------------------------------------------------------------------
@@ -289,7 +343,7 @@ def check_body(body: Body) -> None:
         ValueError: A field holds what its state does not allow.
     """
     try:
-        _decoded((body.type, 1), body.data, body.values, None)
+        _decoded(_WRITTEN[body.type], body.data, body.values, None)
     except msgspec.ValidationError as error:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 
@@ -395,9 +449,10 @@ class Outlines:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], dict[bytes, tuple[Entry, int]]] = {place: {} for place in _BODIES}
+        self._known: dict[tuple[str, int], dict[bytes, tuple[Entry, int]]] = {place: {} for place in _layouts.places}
         self._decode = {
-            place: msgspec.msgpack.Decoder(body, ext_hook=self._stand_in).decode for place, body in _BODIES.items()
+            place: msgspec.msgpack.Decoder(body, ext_hook=self._stand_in).decode
+            for place, body in _layouts.places.items()
         }
         self._packed: dict[int, Packed] = {}
         self._values = 0  # how many values the body names that is being decoded
@@ -419,10 +474,10 @@ class Outlines:
         if found is None:
             self._values = 0
             try:
-                body = self._decode[place](data)
+                body = _layouts.lifted(place, self._decode[place](data))
             except _UNREADABLE as error:
                 raise _no_body(record, error) from error
-            found = _entry(0, 0.0, body, 0), self._values
+            found = _entry(record.type, 0, 0.0, body, 0), self._values
             if len(data) <= _SHORT:
                 if len(known) >= _MANY:
                     known.clear()
@@ -444,9 +499,9 @@ _SHORT: Final = 64  # bytes of a body that may well come again
 _MANY: Final = 1 << 12
 
 
-def _entry(seq: int, at: float, body: Any, epoch: int) -> Entry:
+def _entry(type: str, seq: int, at: float, body: Any, epoch: int) -> Entry:
     facts = body.facts or NO_FACTS
-    if type(body) is _Transition:
+    if type == "transition":
         return Transition(seq, at, body.to, body.asked, body.by, body.why, facts, epoch)
     return Ruling(seq, at, body.asked, body.by, body.why, body.until, facts, epoch)
 

@@ -21,8 +21,8 @@ from pluperfect.hooks import Head
 from pluperfect.records import Row, open_row
 from pluperfect.transitions import Entry
 
-from .folding import Lines, entries
-from .layout import VIEWS, decode_cell, decode_head, encode_value, idx_key, node_key, number, u64
+from .folding import Lines, Read, entries, told_pruned
+from .layout import PRUNED, VIEWS, decode_cell, decode_head, encode_value, idx_key, node_key, number, u64
 from .ledger import IMPORTED, Rows, imported_rows
 from .tree import Tree
 from .views import evolve, lasting, standing
@@ -91,6 +91,8 @@ class Comparison:
         self._touched: set[bytes] = set()  # those of them that have changed since the last look
         self._wanted: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         self._cells: dict[bytes, tuple[bytes, int]] = {}  # of the cache, and by which position
+        self._unmet: dict[bytes, tuple[bytes, int]] = {}  # those that do not stand there, unless a pruning took them
+        self._forgotten: dict[bytes, int] = {}  # the keys that a pruning took out of the cache, and its position
         self._there: Counter[str] = Counter()  # rows that the log wants and that stand there, right or wrong
         self._terms: dict[bytes, int] = {}  # of roots whose heads are settled
         self._wrong: dict[tuple[str, bytes], str] = {}
@@ -163,7 +165,9 @@ class Comparison:
                     self._wanted[table][key] = value
                 elif not imported and self._cells.get(key, (b"", 0))[1] < one.position:
                     self._cells[key] = value, one.position
-            if entry is None and one.row.record.type == IMPORTED:
+            if entry is None and run == self._store and one.row.record.type == PRUNED:
+                self._forgotten.update(dict.fromkeys(told_pruned(one.row.record)[1], one.position))
+            elif entry is None and one.row.record.type == IMPORTED:
                 self._imports.append((one.position + 1, one.position + imported_rows(one.row)))
 
     def _raise_term(self, root: bytes, top: Head | None, epoch: int, position: int) -> None:
@@ -219,6 +223,15 @@ class Comparison:
         return wrong
 
     def _look_for_cells(self) -> None:
+        for key, position in self._forgotten.items():
+            for wanted in (self._cells, self._unmet):
+                if key in wanted and wanted[key][1] < position:
+                    del wanted[key]
+            stored = self._value("cache", key)
+            if stored is not None and self._cited(stored) < position:
+                self._there["cache"] += not self._follows("cache", key, stored)
+                self._note("cache", key, "stands there, although the run that it cites was pruned")
+        self._forgotten.clear()
         cells = [*self._cells.items()]
         self._cells.clear()
         for (key, (value, position)), stored in zip(
@@ -227,8 +240,7 @@ class Comparison:
             if stored == value:
                 self._there["cache"] += 1
             elif self._cited(stored) <= position:  # else a later record must be found there, and is then
-                self._there["cache"] += stored is not None
-                self._differs("cache", key, stored, value)
+                self._unmet[key] = value, position
 
     def _cited(self, stored: bytes | None) -> int:
         """The position of the record that a row of the cache cites; 0 where there is none."""
@@ -271,6 +283,10 @@ class Comparison:
             for table, key, value in standing(run, head):
                 self._wanted[table][key] = value
         self.settle()
+        for key, (value, _) in self._unmet.items():
+            stored = self._value("cache", key)
+            self._there["cache"] += stored is not None
+            self._differs("cache", key, stored, value)
         for table in VIEWS:
             count = sum(1 for _ in self.rows.keys(table))
             if count != self._there[table]:
@@ -344,9 +360,9 @@ def differences(rows: Rows, most: int = 1000) -> list[str]:
         most: How many lines there are at most.
     """
     views, grown, lines = Comparison(rows, most), Tree(), Lines(most)
-    for chunk in chunks(entries(rows.scan("log", b"", b""), lines)):
-        met = [Met(position, row, row.leaf) for position, row, _ in chunk]
-        entry_at = {position: entry for position, _, entry in chunk}
+    for chunk in chunks(entries(rows.scan("log", b"", b""), lines, rows)):
+        met = [Met(read.position, read.row, read.row.leaf) for read in chunk if read.row is not None]
+        entry_at = {read.position: read.entry for read in chunk}
         views.astray(met)
         for some in views.by_run(met):
             for one in some:
@@ -354,7 +370,7 @@ def differences(rows: Rows, most: int = 1000) -> list[str]:
                 before = views.before(record.run, record.seq, one.position)
                 lines.jump(one.position, record, before)
                 views.enter([one], [entry_at[one.position]], before)
-        grown.extend([one.leaf for one in met])
+        _grow(grown, chunk, met)
         views.settle()
     for difference in views.finish():
         lines.add(str(difference))
@@ -363,12 +379,24 @@ def differences(rows: Rows, most: int = 1000) -> list[str]:
     return lines.told
 
 
+def _grow(grown: Tree, chunk: Sequence[Read], met: Sequence[Met]) -> None:
+    if len(met) == len(chunk):
+        grown.extend([one.leaf for one in met])
+        return
+    leaves = {one.position: one.leaf for one in met}
+    for read in chunk:
+        grown.push(read.node if read.row is None else leaves[read.position], read.level)
+
+
 def _tree_differences(rows: Rows, grown: Tree) -> Iterator[str]:
     found = Tree.decode(rows.get("meta", b"tree"))
     if (found.size, found.root) != (grown.size, grown.root):
         yield (
             f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {grown.size} and {grown.root.hex()[:16]}"
         )
+    for key in rows.keys("cut"):
+        if rows.has("log", key) or number(key) > found.size:
+            yield f"cut: row {key.hex()} stands for no record that was pruned"
     nodes = {node_key(level, index): node for level, index, node in grown.fresh}
     for key, value in rows.scan("node", b"", b""):
         if nodes.pop(key, None) != value:

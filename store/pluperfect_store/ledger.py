@@ -256,6 +256,8 @@ class Batch:
     __slots__ = (
         "_before",
         "_blobs",
+        "_cut",
+        "_fence",
         "_gone",
         "_grown",
         "_heads",
@@ -282,7 +284,9 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
-        self._gone: dict[bytes, None] = {}  # blobs that are taken away
+        self._fence: int | None = None
+        self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
+        self._cut: list[tuple[bytes, bytes]] = []
         self._rewrites: dict[bytes, bytes] = {}
         self._until = 0  # up to where the rows that are entered were imported, by the note before them
 
@@ -445,10 +449,24 @@ class Batch:
                 expected=op.epoch,
                 actual=term,
             )
+        if top is not None and lease is None and self._is_fenced_out(op.epoch):
+            raise Fenced(
+                f"Run {root.hex()} cannot be gone on with in term {op.epoch}: this store was restored from a backup since that"
+                " term was given. Nothing was written. Stop; whoever takes the run over goes on with it.",
+                run=root.hex(),
+                expected=op.epoch,
+                actual=term,
+            )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
         return head
+
+    def _is_fenced_out(self, epoch: int) -> bool:
+        if self._fence is None:
+            fence = self._rows.get("meta", b"fence")
+            self._fence = number(fence) if fence else 0
+        return epoch <= self._fence and self._fence > 0
 
     def _conflict(self, part: Part, actual: int) -> Conflict:
         run, expected = part.run, part.expected
@@ -498,10 +516,18 @@ class Batch:
         """Keep a large value beside the log."""
         self._blobs[value.digest] = value
 
-    def remove_blob(self, digest: bytes) -> None:
-        """Take a large value away, where it is there."""
-        if self._rows.has("blob", digest):
-            self._gone[digest] = None
+    def remove(self, table: str, key: bytes) -> None:
+        """Take a committed row away, where it is there."""
+        if self._rows.has(table, key):
+            self._gone[table, key] = None
+
+    def cut(self, place: bytes, leaf: bytes) -> None:
+        """Leave the leaf of a record that is taken out of the log."""
+        self._cut.append((place, leaf))
+
+    def forget(self, key: bytes) -> None:
+        """Take a row out of the cache: the run that it cites is pruned."""
+        self._lasting.append(("cache", key, b""))
 
     def _raise_term(self, root: bytes, epoch: int) -> None:
         top = self.head(root)
@@ -531,7 +557,10 @@ class Batch:
                 for table, key, value in standing(run, head):
                     tables[table][key] = value
         for table, key, value in self._lasting:
-            tables[table][key] = value
+            if value:
+                tables[table][key] = value
+            elif tables[table].pop(key, None) is None and self._rows.has(table, key):
+                deletes.append((table, key))
         for root, lease in self._leases.items():
             before = self._leased.get(root)
             if lease is None:
@@ -549,7 +578,9 @@ class Batch:
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
             puts["idx"], puts["log"] = sorted(self._idx), self._log
-        deletes += [("blob", digest) for digest in self._gone]
+        if self._cut:
+            puts["cut"] = sorted(self._cut)
+        deletes += self._gone
         return Changes(puts, deletes, sorted(self._rewrites.items()))
 
     @property

@@ -10,9 +10,10 @@ from pluperfect.evidence import Checkpoint, Finding, Report, led_to
 from pluperfect.records import open_row
 
 from .comparing import Difference, Met, chunks
+from .folding import pruned
 from .layout import idx_key, node_key, number, u64
 from .ledger import Rows
-from .tree import BLOCK, KEPT_LEVEL, Tree
+from .tree import Tree
 from .walking import MOST, RESTORE, Fetch, Lost, Walk
 
 __all__ = ["verify"]
@@ -60,6 +61,9 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
             walk.other.append(_where(rows, grown, recorded))
     else:
         walk.other += _nodes(rows, grown)
+        if walk.pruned != walk.told:
+            what = f"{walk.pruned} records are not there, but the store's own records tell of {walk.told} that were pruned."
+            walk.other.append(Finding(what, RESTORE))
     if against is not None:
         walk.other += _held_against(walk.store, grown.size if not seen.broken else recorded.size, against, seen)
     views = [_view(walk, one, sound=whole and not walk.bad.some) for one in differences[:_MOST_VIEWS]]
@@ -91,6 +95,7 @@ class _Seen:
 
     def __init__(self, against: Checkpoint | None) -> None:
         self.grown, self.broken = Tree(), False
+        self.passed = False  # the checkpoint stands among pruned records for which one hash stands
         self.size = 0 if against is None else against.size
         self.root: bytes | None = None
         self.extend([])
@@ -102,6 +107,16 @@ class _Seen:
         if self.grown.size == self.size and not self.broken and self.root is None:
             self.root = self.grown.root
         self.grown.extend(leaves[before:])
+
+    def skip(self, node: bytes, level: int) -> None:
+        """What stands for pruned records: a leaf, or the node of a whole block."""
+        if not level:
+            self.extend([node])
+            return
+        before = self.grown.size
+        self.grown.push(node, level)
+        self.passed |= before < self.size < self.grown.size
+        self.extend([])
 
 
 def _read(walk: Walk, recorded: Tree, seen: _Seen) -> None:
@@ -161,14 +176,13 @@ def _between(walk: Walk, expected: int, position: int, seen: _Seen) -> None:
     """The positions up to before one that is there: their records were pruned, or are missing."""
     if expected >= position:
         return
-    for key, leaf in walk.rows.scan("cut", u64(expected), u64(position)):
-        cut = number(key)
-        if cut > expected:
-            walk.lost.add(Lost(expected, cut - 1, "the record is missing"))
+    for at, level, node in pruned(walk.rows, expected, position):
+        if at > expected:
+            walk.lost.add(Lost(expected, at - 1, "the record is missing"))
             seen.broken = True
-        seen.extend([leaf])
-        walk.pruned += 1
-        expected = cut + 1
+        seen.skip(node, level)
+        walk.pruned += 1 << level
+        expected = at + (1 << level)
     if expected < position:
         walk.lost.add(Lost(expected, position - 1, "the record is missing"))
         seen.broken = True
@@ -176,12 +190,10 @@ def _between(walk: Walk, expected: int, position: int, seen: _Seen) -> None:
 
 def _where(rows: Rows, grown: Tree, recorded: Tree) -> Finding:
     """The tree is another one, and no record can be blamed: where it begins to differ."""
-    for level, index, node in grown.fresh:
-        if level == KEPT_LEVEL and rows.get("node", node_key(level, index)) != node:
-            first = index * BLOCK + 1
-            return Finding(
-                f"the records from position {first} to {first + BLOCK - 1} are not those of the tree.", RESTORE
-            )
+    for level, index, node in sorted(grown.fresh):
+        if rows.get("node", node_key(level, index)) != node:
+            first, end = (index << level) + 1, (index + 1) << level
+            return Finding(f"the records from position {first} to {end} are not those of the tree.", RESTORE)
     return Finding(
         f"the tree in `meta` has {recorded.size} records and root {recorded.root.hex()[:16]}, the log gives {grown.size} and"
         f" {grown.root.hex()[:16]}.",
@@ -210,6 +222,12 @@ def _held_against(store: bytes, size: int, against: Checkpoint, seen: _Seen) -> 
         yield Finding(
             f"the store was cut: the checkpoint of {against.time} saw {against.size} records, there are {size}.",
             "Restore it from a backup made after the checkpoint.",
+        )
+    elif seen.passed and not seen.broken:
+        yield Finding(
+            f"the checkpoint of {against.time} cannot be held against the log: it saw {against.size} records, and all around there"
+            " were pruned since.",
+            "Take a checkpoint that was made later, and keep one that is younger than what is pruned.",
         )
     elif seen.root is None:
         yield Finding(f"the root at the checkpoint's size, {against.size}, cannot be computed.", RESTORE)
@@ -251,7 +269,7 @@ def _one(walk: Walk, recorded: Tree, run: bytes) -> Report:
             seq, data = number(key[16:]), rows.get("log", place)
             if data is not None:
                 there[number(place)] = seq, data
-            elif rows.get("cut", place) is None:
+            else:
                 walk.bad.add(walk.at(run, seq, number(place), "the record is missing."))
         met = walk.look([*map(u64, there)], [data for _, data in there.values()])
         for one, (seq, _) in zip(met, there.values(), strict=True):

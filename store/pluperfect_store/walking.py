@@ -20,7 +20,8 @@ from pluperfect.records import GENESIS, Outlines, Row, open_exact, open_row
 from pluperfect.transitions import Entry
 
 from .comparing import Comparison, Met
-from .layout import idx_key, number
+from .folding import told_pruned
+from .layout import PRUNED, idx_key, number
 from .ledger import Rows
 from .views import birth_of
 
@@ -91,7 +92,7 @@ class Walk:
         self.lost = _Some[Lost]()
         self.doubted = _Some[Lost]()  # what fits, but the index leads elsewhere
         self.gaps = _Some[tuple[bytes, int, int, int]]()  # run, the record before, the one behind, its position
-        self.records = self.runs = self.pruned = 0
+        self.records = self.runs = self.pruned = self.told = 0  # told: of how many pruned ones the log tells
         self.redacted: dict[bytes, int] = {}
         self.missing: list[tuple[bytes, int, bytes, int, int]] = []
         self._kept: dict[bytes, int] = {}  # values that were looked at: their size
@@ -173,6 +174,8 @@ class Walk:
                 self._values(one.row, one.position)
             if run == self.store and one.row.record.type == "store/redacted":
                 self.note(one.row)
+            elif run == self.store and one.row.record.type == PRUNED:
+                self.told += told_pruned(one.row.record)[0]
         self.views.enter(met, held, before)
 
     def _chain(self, row: Row, position: int, before: Head | None, *, follows: bool, fits: bool) -> None:
