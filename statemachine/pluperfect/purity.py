@@ -99,6 +99,7 @@ def watched(rule: str, *, closely: bool = True) -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()  # what others left to be tidied away would be tidied in here, and look like the rule's own doing
     previous = sys.getprofile()
+    closely = closely and (previous is None or callable(previous))  # a profiler in C could not be given its place back
     with strict(f"rule {rule!r}", _ADVICE, reading=False) as watch:
         if closely:
             sys.setprofile(_spy(watch))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -22,7 +22,7 @@ from .errors import ImpureRule, PluperfectError, RuleError, SideEffect
 from .histories import id_text
 from .manager import Attending
 from .purity import agree, watched
-from .records import Row, open_row
+from .records import Record, decode_all
 from .rulebook import Rules, alone, name_of
 from .rules import Proposal, Question, Verdict, settle
 from .states import Cached, Completed, Failed, Looped, Packed, Pending, Retrying, State, TimedOut
@@ -130,6 +130,7 @@ class Rejudgement:
         self._own = "" if first is None else name_of(first)
         self._all: Attending = Rules(first, histories.hooks).speaking(None)
         self._mine = None if first is None or among else first.awake(None)
+        self._asked_first: Attending = self._mine or self._all
         self._known: frozenset[str] = frozenset(impl.plugin for impl in self._all.reviewers)
         self._since, self._state, self._name = since, state, name
         self.judged: int = 0
@@ -151,6 +152,9 @@ class Rejudgement:
         Raises:
             ImpureRule: A rule answers from more than what it is given, so that what it says of the past means nothing.
         """
+        self.judged = self.runs = self.differing = self.differing_runs = 0
+        self.missing, self.unknown = Counter(), Counter()
+        self._sample, self._sampled = [], Counter()
         self._histories.log.flush()
         judge = self._judge()
         next(judge)
@@ -162,23 +166,23 @@ class Rejudgement:
         with watched(self._own or "asked again", closely=False):
             found = judge.send(None)
             for run, proposal, verdict in self._sample:
-                again, _ = self._ask(run, proposal)
+                again, _ = self._asked_first.review(run, proposal, None)
                 agree(self._own, run, proposal, verdict, again)
         yield from found
 
     # --- what is read
 
-    def _batches(self) -> Iterator[list[Row]]:
+    def _batches(self) -> Iterator[list[bytes]]:
         log = self._histories.log
         if self._state is None and self._name is None:
             after = 0
             while page := log.feed(after, _BATCH):
                 after = page[-1][0]
-                yield [open_row(data) for _, data in page]
+                yield [data for _, data in page]
             return
-        batch: list[Row] = []
+        batch: list[bytes] = []
         for run in log.find(state=self._state, name=self._name):
-            batch += [open_row(data) for data in log.records(run)]
+            batch += log.records(run)
             if len(batch) >= _BATCH:
                 yield batch
                 batch = []
@@ -186,7 +190,8 @@ class Rejudgement:
 
     def _before(self, run: bytes, seq: int) -> Run:
         """The run as it was before this entry, where the reading began in its middle."""
-        return fold(run, self._histories.entries(run, 0, seq - 1))
+        read = decode_all(self._histories.log.records(run, 0, seq - 1), self._fetch)
+        return fold(run, [entry for _, entry in read if entry is not None])
 
     def _fetch(self, digest: bytes) -> bytes | None:
         with unwatched():
@@ -194,22 +199,45 @@ class Rejudgement:
 
     # --- what is asked
 
-    def _judge(self) -> Generator[list[Otherwise], list[Row] | None, None]:
+    def _judge(self) -> Generator[list[Otherwise], list[bytes] | None, None]:
         """Send it rows, and None at the end; it answers with what would have gone otherwise."""
         runs: dict[bytes, Run] = {}
         born: dict[bytes, Transition] = {}  # a birth is recorded even where it is refused: the next entry says so
         told: set[bytes] = set()
         lost: set[bytes] = set()
         since = -math.inf if self._since is None else round(self._since * 1e6)
-        readable, fetch = self._histories.unpack, self._fetch
+
+        def late(record: Record) -> bool:
+            return record.at >= since or record.run in runs
+
+        wanted = None if self._since is None else late
+        readable, own = self._histories.unpack, self._own
+        speaking = [impl.call for impl in self._asked_first.reviewers]
+        judged = 0
         found: list[Otherwise] = []
 
         def judge(run: Run, entry: Entry) -> None:
-            self.judged += 1
-            asked = _asked(entry)
+            nonlocal judged
+            judged += 1
+            to = entry.to
+            asked = entry.asked if to is None or entry.asked is not None else to
+            assert asked is not None
             if asked.code >= _TELLING:
                 asked.read_with(readable)
-            one = self._compare(run, entry, Proposal(asked, entry.at, entry.facts))
+            proposal = Proposal(asked, entry.at, entry.facts)
+            # Mostly nobody has an opinion, as when it was recorded. Whoever has one, or raises, is asked again below: a
+            # rule is a function, and this is the place where all time goes.
+            if not own or self._sampled[type(run.state), type(asked)] >= SAMPLE:
+                try:
+                    for call in speaking:
+                        if call(run, proposal, None) is not None:
+                            break
+                    else:
+                        if not entry.by or (self._mine is not None and entry.by != own):
+                            return
+                except Exception:
+                    pass
+            one = self._compare(run, entry, proposal)
             if one is None:
                 return
             now, by, why = one
@@ -222,38 +250,31 @@ class Rejudgement:
 
         batch = yield []
         while batch is not None:
-            found = []
-            for row in batch:
-                record = row.record
+            found, judged = [], 0
+            for record, entry in decode_all(batch, self._fetch, wanted):
                 key, seq = record.run, record.seq
-                run = runs.get(key)
-                if run is None:
-                    if record.at < since or key in lost:
-                        continue
-                    if seq == 1:
-                        run = Run(key)
-                        self.runs += 1
-                entry = row.entry(fetch)
                 if entry is None:
                     if not record.type.startswith("store/"):
                         self.unknown[f"{record.type} version {record.version}"] += 1
                         lost.add(key)  # what follows was decided on what nobody here can read
                         runs.pop(key, None)
                     continue
-                if run is None:
-                    run = self._before(key, seq)
+                run = runs.get(key)
+                if run is None or run.seq != seq - 1:
+                    if key in lost:
+                        continue
+                    self.runs += run is None
+                    run = Run(key) if seq == 1 else self._before(key, seq)
                     if run.seq != seq - 1:
                         lost.add(key)
                         continue
-                    self.runs += 1
-                after = apply(run, entry)
-                state = after.state
-                if state is None or not state.final:
-                    runs[key] = after
+                state = entry.to
+                if state is not None and state.final:
+                    runs.pop(key, None)  # nothing follows, so that it need not be folded
+                else:
+                    runs[key] = apply(run, entry)
                     if state is not None and state.code >= _TELLING:
                         state.read_with(readable)
-                else:
-                    runs.pop(key, None)
                 if seq == 1 and type(entry) is Transition:
                     born[key] = entry
                     continue
@@ -266,13 +287,18 @@ class Rejudgement:
                         continue
                 if record.at >= since:
                     judge(run, entry)
-            self.differing, self.differing_runs = self.differing + len(found), len(told)
+            self._count(judged, found, told)
             batch = yield found
-        found = []
+        found, judged = [], 0
         for key, birth in born.items():
             judge(Run(key), birth)
-        self.differing, self.differing_runs = self.differing + len(found), len(told)
+        self._count(judged, found, told)
         yield found
+
+    def _count(self, judged: int, found: Sequence[Otherwise], told: Collection[bytes]) -> None:
+        self.judged += judged
+        self.differing += len(found)
+        self.differing_runs = len(told)
 
     def _compare(
         self, run: Run, entry: Entry, proposal: Proposal
@@ -313,7 +339,7 @@ class Rejudgement:
         return now, speaker, "" if verdict is None else verdict.why or verdict.refuse or ""
 
     def _ask(self, run: Run, proposal: Proposal) -> tuple[Verdict | None, str]:
-        asked = self._all if self._mine is None else self._mine
+        asked = self._asked_first
         if not self._own:
             return asked.review(run, proposal, None)
         row = (type(run.state), type(proposal.to))

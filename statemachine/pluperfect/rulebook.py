@@ -32,13 +32,18 @@ def plugin_of(rule: Any) -> Any:
     Raises:
         UnknownRule: It is no rule.
     """
-    if isinstance(rule, FunctionType | MethodType) and not isinstance(getattr(rule, "review", None), FunctionType):
+    if isinstance(rule, FunctionType):
+        # A copy, since the mark is put on the function itself; no wrapper, since it is asked very often.
+        review = FunctionType(rule.__code__, rule.__globals__, rule.__name__, rule.__defaults__, rule.__closure__)
+        review.__kwdefaults__ = rule.__kwdefaults__
+        return SimpleNamespace(name=_words(rule.__name__), review=hookimpl(specname="review")(review))
+    if isinstance(rule, MethodType):
 
         @wraps(rule)
-        def review(*given: Any, **named: Any) -> Any:
+        def asked(*given: Any, **named: Any) -> Any:
             return rule(*given, **named)
 
-        return SimpleNamespace(name=rule.__name__.replace("_", "-"), review=hookimpl(specname="review")(review))
+        return SimpleNamespace(name=_words(rule.__name__), review=hookimpl(specname="review")(asked))
     if isinstance(rule, type):
         try:
             rule = rule()
@@ -49,6 +54,10 @@ def plugin_of(rule: Any) -> Any:
     if not _judges(rule):
         raise UnknownRule(f"{rule!r} is no rule: it has no function `review` that is marked with @pluperfect.hookimpl.")
     return rule
+
+
+def _words(name: str) -> str:
+    return name.strip("<>_").replace("_", "-")
 
 
 def _judges(plugin: Any) -> bool:
