@@ -21,7 +21,7 @@ from msgspec import Struct
 from .errors import BadCheckpoint, BadExport, StoreDamaged, UnknownRun
 from .evidence import Checkpoint, led_to
 from .hooks import Log, Parcel
-from .records import GENESIS, Row, open_row
+from .records import GENESIS, Row, open_exact, open_row
 from .states import Pending, State
 from .transitions import Transition, legal
 
@@ -397,11 +397,11 @@ def _check(
     sizes.update((gone[0], gone[1]) for gone in header.redacted if gone[0] not in blobs)
     named: set[bytes] = set()
     for (_, run, seq), data in zip(places, rows, strict=True):
-        row = open_row(data)
+        (row,), (leaf,) = open_exact((data,))
         record = row.record
         where = f"run {run.hex()}, record {seq}"
-        if (record.run, record.seq) != (run, seq) or row.exact != data or record.type.startswith("store/"):
-            raise BadExport(f"{where} is another record, or not written as records are")
+        if (record.run, record.seq) != (run, seq) or record.type.startswith("store/"):
+            raise BadExport(f"{where} is another record")
         if record.prev != last.get(run, GENESIS):
             raise BadExport(f"{where} does not follow the one before it: it, or that one, was changed")
         for value in _elsewhere(row):
@@ -424,7 +424,7 @@ def _check(
                 came = states.get(run)
                 raise BadExport(f"{where}: {came.kind if came else 'birth'} -> {entry.to.kind} is not in the table")
             states[run] = entry.to
-        last[run] = row.leaf
+        last[run] = leaf
     if named != set(sizes):
         raise BadExport("it holds values that no record names")
     for told in header.runs:

@@ -165,7 +165,7 @@ class Part(Struct, frozen=True):
     entries: tuple[Entry, ...]
 
 
-class Head(Struct, frozen=True, array_like=True):
+class Head(Struct, frozen=True, array_like=True, gc=False):
     """
     What a log knows of a run without reading its records.
 

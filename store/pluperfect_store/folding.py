@@ -1,17 +1,19 @@
-"""The whole log again: every view projected from it, to compare with what stands there or to replace it."""
+"""The whole log again: every view projected from it, to replace what stands there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from pluperfect.errors import StoreDamaged
-from pluperfect.records import open_row
+from pluperfect.hooks import Head
+from pluperfect.records import Record, Row, open_row
+from pluperfect.transitions import Entry
 
-from .layout import VIEWS, decode_head, idx_key, number
+from .layout import decode_head, idx_key, number
 from .ledger import IMPORTED, Batch, Changes, Rows
 from .tree import Tree
 
-__all__ = ["differences", "fold_log", "projected", "tail"]
+__all__ = ["Lines", "entries", "fold_log", "projected", "tail"]
 
 
 class _Nothing:
@@ -32,6 +34,55 @@ class _Nothing:
     def has(self, table: str, key: bytes) -> bool:
         return False
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        return iter(())
+
+
+class Lines:
+    """What is wrong with a log, one line each, up to so many."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.told: list[str] = []
+        self._more = 0
+
+    def add(self, line: str) -> None:
+        """One line more."""
+        if len(self.told) < self.most:
+            self.told.append(line)
+        else:
+            self._more += 1
+            self.told[self.most :] = [f"... and {self._more} more"]
+
+    def jump(self, position: int, record: Record, before: Head | None) -> None:
+        """A record was met: does it come next in its run?"""
+        known = 0 if before is None else before.seq
+        if record.seq != known + 1:
+            self.add(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
+
+
+def entries(log: Iterable[tuple[bytes, bytes]], wrong: Lines) -> Iterator[tuple[int, Row, Entry | None]]:
+    """
+    The rows of a log that can be read, each with its position and what it holds.
+
+    Args:
+        log: Its rows, in order.
+        wrong: Is told what is missing, or cannot be read.
+    """
+    end = 0
+    for key, data in log:
+        position = number(key)
+        if position != end + 1:
+            wrong.add(f"log: after position {end} comes {position}")
+        end = position
+        try:
+            row = open_row(data)
+            entry = row.entry()
+        except StoreDamaged as error:
+            wrong.add(f"log: position {position}: {error}")
+            continue
+        yield position, row, entry
+
 
 def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
     """
@@ -40,75 +91,15 @@ def fold_log(log: Iterable[tuple[bytes, bytes]]) -> tuple[Changes, list[str]]:
     Returns:
         All rows that follow from it, and one line for each record that is missing, out of place or unreadable.
     """
-    batch = Batch(_Nothing(), 0)
-    wrong: list[str] = []
-    for key, data in log:
-        position = number(key)
-        if position != batch.position + 1:
-            wrong.append(f"log: after position {batch.position} comes {position}")
-            batch.position = position - 1
-        try:
-            row = open_row(data)
-            record, entry = row.record, row.entry()
-        except StoreDamaged as error:
-            wrong.append(f"log: position {position}: {error}")
-            batch.position = position
-            continue
-        if not 0 < record.seq < 2**32:
-            wrong.append(f"log: position {position}: run {record.run.hex()} has no entry {record.seq}")
-            batch.position = position
-            continue
-        head = batch.head(record.run)
-        known = 0 if head is None else head.seq
-        if record.seq != known + 1:
-            wrong.append(f"log: position {position}: run {record.run.hex()} goes from entry {known} to {record.seq}")
+    batch, wrong = Batch(_Nothing(), 0), Lines(1000)
+    for position, row, entry in entries(log, wrong):
+        record = row.record
+        batch.position = position - 1
+        wrong.jump(position, record, batch.head(record.run))
         batch.enter(record.run, record.seq, entry, b"", row.leaf, record.epoch)  # the views alone are wanted
         if record.type == IMPORTED:
             batch.importing(row)
-    return batch.changes(), wrong
-
-
-def differences(rows: Rows, most: int = 1000, log: Iterable[tuple[bytes, bytes]] | None = None) -> list[str]:
-    """
-    One line for each row of a view that is not what the log says.
-
-    Args:
-        rows: The tables.
-        most: How many lines at most.
-        log: The rows of the log, where somebody reads them already.
-    """
-    changes, lines = fold_log(rows.scan("log", b"", b"") if log is None else log)
-    for table in VIEWS:
-        wanted = dict(changes.puts.get(table, ()))
-        for key, value in rows.scan(table, b"", b""):
-            should = wanted.pop(key, None)
-            if should is None:
-                lines.append(f"{table}: row {key.hex()} stands there, but does not follow from the log")
-            elif should != value:
-                lines.append(
-                    f"{table}: row {key.hex()} is {_shown(table, value)}, the log says {_shown(table, should)}"
-                )
-        lines.extend(f"{table}: row {key.hex()} is missing" for key in wanted)
-    lines += _tree_differences(rows, changes)
-    if len(lines) > most:
-        lines[most:] = [f"... and {len(lines) - most} more"]
-    return lines
-
-
-def _tree_differences(rows: Rows, changes: Changes) -> list[str]:
-    wanted = Tree.decode(dict(changes.puts.get("meta", ())).get(b"tree"))
-    found = Tree.decode(rows.get("meta", b"tree"))
-    lines: list[str] = []
-    if (found.size, found.root) != (wanted.size, wanted.root):
-        lines.append(
-            f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {wanted.size} and {wanted.root.hex()[:16]}"
-        )
-    nodes = dict(changes.puts.get("node", ()))
-    for key, value in rows.scan("node", b"", b""):
-        if nodes.pop(key, None) != value:
-            lines.append(f"node: row {key.hex()} is not what the log says")
-    lines.extend(f"node: row {key.hex()} is missing" for key in nodes)
-    return lines
+    return batch.changes(), wrong.told
 
 
 def projected(rows: Rows) -> Changes:
@@ -153,10 +144,3 @@ def tail(rows: Rows) -> str | None:
     if size != position:
         return f"the log ends at record {position}, but the tree over it has {size}"
     return None
-
-
-def _shown(table: str, value: bytes) -> str:
-    try:
-        return str(decode_head(value)) if table == "head" else value.hex()
-    except StoreDamaged:
-        return value.hex()

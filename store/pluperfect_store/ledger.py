@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -29,7 +28,19 @@ from .leases import Lease, gone
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["IMPORTED", "Batch", "Changes", "Prepared", "Rows", "claiming", "end_of", "prepare", "releasing", "under"]
+__all__ = [
+    "IMPORTED",
+    "Batch",
+    "Changes",
+    "Prepared",
+    "Rows",
+    "claiming",
+    "end_of",
+    "imported_rows",
+    "prepare",
+    "releasing",
+    "under",
+]
 
 _FAR: Final = 1e11
 """Seconds; no time of a record lies so far from 1970."""
@@ -50,7 +61,12 @@ class Rows(Protocol):
         ...
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
-        """The values of these rows, all of which are there, in the order of the keys."""
+        """
+        The values of these rows, in the order of the keys.
+
+        Raises:
+            StoreDamaged: Some are not there.
+        """
         ...
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
@@ -63,6 +79,10 @@ class Rows(Protocol):
 
     def has(self, table: str, key: bytes) -> bool:
         """Whether there is such a row."""
+        ...
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        """All keys, in order; the values, which may be large, are not read."""
         ...
 
 
@@ -215,6 +235,14 @@ def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> It
     return rows.scan(table, prefix, past(prefix), reverse=reverse)
 
 
+def imported_rows(note: Row) -> int:
+    """How many rows were imported behind this note; 0 where it is damaged: the row itself is found."""
+    try:
+        return int(note.note().get("rows", 0))
+    except (StoreDamaged, TypeError, ValueError):
+        return 0
+
+
 class Batch:
     """
     What one transaction is about to write.
@@ -323,7 +351,7 @@ class Batch:
                 idx.append((idx_key(run, entry.seq), place))
                 if head is None or not head.imported:
                     rows += lasting(run, position, entry.seq, entry)
-            heads.append((run, evolve(head, run, first, entries, prev, epoch)))
+            heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
@@ -445,7 +473,7 @@ class Batch:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
         self.tree.push(hashed)
-        head = evolve(self.head(run), run, self.position, (entry,), hashed, epoch)
+        head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
         place = u64(self.position)
@@ -460,8 +488,7 @@ class Batch:
 
     def importing(self, note: Row) -> None:
         """The note of an import was entered: as many rows as it says, which come next, are of it."""
-        with suppress(StoreDamaged, TypeError, ValueError):  # a damaged note: the row itself is found
-            self._until = self.position + int(note.note().get("rows", 0))
+        self._until = self.position + imported_rows(note)
 
     def rewrite(self, place: bytes, row: bytes) -> None:
         """Put another row in the place of a committed one with the same leaf."""

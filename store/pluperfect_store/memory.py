@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 from uuid import uuid4
 
-from pluperfect.errors import Fenced, StoreClosed, UnknownStore
+from pluperfect.errors import Fenced, StoreClosed, StoreDamaged, UnknownStore
 from pluperfect.hooks import Log, Part, hookimpl
 
 from .folding import projected
@@ -97,7 +97,10 @@ class _Tables:
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
         values = self.tables[table].values
-        return [values[key] for key in keys]
+        try:
+            return [values[key] for key in keys]
+        except KeyError as error:
+            raise StoreDamaged(f"A row that the index names is not in table {table!r}: {error}.") from error
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         keys, values = self.tables[table].keys(), self.tables[table].values
@@ -110,6 +113,9 @@ class _Tables:
 
     def has(self, table: str, key: bytes) -> bool:
         return key in self.tables[table].values
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(table, b"", b""))
 
     def last(self, table: str) -> bytes | None:
         return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)

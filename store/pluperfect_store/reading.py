@@ -9,7 +9,7 @@ from typing import Final
 
 from pluperfect.hooks import Cell, Head, Holder
 
-from .folding import differences
+from .comparing import differences
 from .layout import (
     born_of,
     cache_key,
