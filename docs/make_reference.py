@@ -30,8 +30,8 @@ MODULES = (
     " pluperfect.logging.loggers pluperfect.settings pluperfect.results pluperfect.serializers"
     " pluperfect.utilities.annotations pluperfect.utilities.math pluperfect.utilities.hashing pluperfect.errors"
     " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence"
-    " pluperfect.signing"
-    " pluperfect.testing pluperfect.testing.utilities pluperfect pluperfect.client.schemas.objects pluperfect_dask"
+    " pluperfect.signing pluperfect.replay pluperfect.strict"
+    " pluperfect.testing pluperfect.testing.utilities pluperfect.testing.rules pluperfect pluperfect.client.schemas.objects pluperfect_dask"
 ).split()
 
 SHOWN = {

@@ -1,4 +1,4 @@
-"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``why``, ``assets``."""
+"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``why``, ``assets``, ``rules``."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ def commands(cli: Any) -> None:
     cli.add_lazy("show", f"{here}:show", "Show a run's history, now or as it was.")
     cli.add_lazy("assets", "pluperfect_plugins.lineage:assets", "List assets: what made each, and from what.")
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")
+    cli.add_lazy(
+        "rules", "pluperfect_plugins.laboratory:rules", "Try rules on what is on record; explain, check, begin one."
+    )

@@ -19,6 +19,7 @@ __all__ = [
     "Fenced",
     "IllegalTransition",
     "ImportRefused",
+    "ImpureRule",
     "InDoubt",
     "InvalidNameError",
     "MappingLengthMismatch",
@@ -40,6 +41,7 @@ __all__ = [
     "RunTimeout",
     "RunnerUnavailable",
     "SerializationError",
+    "SideEffect",
     "SigningUnavailable",
     "StoreClosed",
     "StoreDamaged",
@@ -49,6 +51,7 @@ __all__ = [
     "StoreUnwritable",
     "TerminationSignal",
     "UnfinishedRun",
+    "UnknownRule",
     "UnknownRun",
     "UnknownStore",
     "UnpackableValue",
@@ -79,6 +82,14 @@ class PluginError(PluperfectError):
 
 class RuleError(PluginError):
     """A rule raised, or answered with something that is no verdict; no transition was made."""
+
+
+class ImpureRule(RuleError):
+    """A rule answers from more than what it is given: a clock, chance, a file, the network, what it kept from before."""
+
+
+class UnknownRule(PluperfectError, LookupError):
+    """No rule is found under a name, or its module cannot be imported; the message says what there is."""
 
 
 # --- nobody erred: a rule said no -----------------------------------------------------------------------
@@ -134,6 +145,23 @@ class Fenced(Conflict):
 
 class Divergence(PluperfectError):
     """A recorded call was found at its place with other inputs; the message shows both calls."""
+
+
+class SideEffect(PluperfectError):
+    """
+    Code reached outside of the process where only its answers were wanted: in a replay, or in a rule.
+
+    Attributes:
+        act: What it tried to do: ``write the file 'x'``.
+        place: Where: ``file.py:line`` of the innermost frame of the user's.
+        event: Python's name of it: ``open``.
+    """
+
+    def __init__(self, message: str, *, act: str = "", place: str = "", event: str = "") -> None:
+        super().__init__(message)
+        self.act: str = act
+        self.place: str = place
+        self.event: str = event
 
 
 class InvalidNameError(PluperfectError, ValueError):
