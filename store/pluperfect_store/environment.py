@@ -105,7 +105,7 @@ class Environment:
         with self.read() as rows:
             try:
                 wrong = tail(rows)
-            except (StoreDamaged, msgspec.MsgspecError) as error:
+            except StoreDamaged as error:
                 wrong = f"the last record or its head cannot be read: {error}"
         if wrong is not None:
             raise StoreDamaged(
@@ -439,8 +439,10 @@ def _check_format(folder: Path, stored: bytes | None) -> None:
     try:
         form = msgspec.msgpack.decode(stored, type=dict[str, int])
         version, reader, writer = form["version"], form["min_reader"], form["min_writer"]
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise _foreign(folder) from error
+    if min(version, reader, writer) < 1:
+        raise _foreign(folder)
     if max(reader, writer) > FORMAT["version"]:
         raise StoreError(
             f"The store {folder} has format {version}, which needs a release that knows format {max(reader, writer)}; this one"

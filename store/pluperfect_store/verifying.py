@@ -35,9 +35,9 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
     walk = Walk(rows, file)
     try:
         recorded = Tree.decode(rows.get("meta", b"tree"))
-    except Exception as error:
+    except StoreDamaged as error:
         recorded = Tree()
-        walk.other.append(Finding(f"the tree in `meta` cannot be read: {error}.", RESTORE))
+        walk.other.append(Finding(f"`meta`: {error}", RESTORE))
     if run is not None:
         return _one(walk, recorded, run)
     seen = _Seen(against)
