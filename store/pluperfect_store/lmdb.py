@@ -31,6 +31,7 @@ from .layout import FILE_FROM
 from .leases import living
 from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
+from .reading import check_timeout, check_whole
 from .tickets import Pending
 from .walking import RESTORE
 from .writer import Writer
@@ -391,6 +392,8 @@ class LmdbLog(Proving):
 
     def await_position(self, beyond: int, timeout: float | None = None) -> bool:
         """Wait until the log is longer than this; False when the time is up. Sees other processes too."""
+        check_whole("A position", beyond)
+        check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         nap = _QUICK
         while True:
