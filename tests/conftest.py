@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import pluperfect
+from pluperfect.testing import FakeClock
+
 COUNTED = re.compile(r"^(?P<what>[a-z][\w -]*): seed (?P<seed>\w+), (?P<counts>.+)$", re.MULTILINE)
 """What a test prints that counts what it tried: "kills: seed 2, 100 kills, 101 runs ended right"."""
 
@@ -23,6 +26,18 @@ Python {python}, lmdb {lmdb}, {system}.
 |---|---|---|---|---|
 {rows}
 """
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def log(clock):
+    with pluperfect.open("memory:", clock=clock, entry_points=False) as opened:
+        yield opened
+        assert opened.compare() == []
 
 
 def pytest_addoption(parser):

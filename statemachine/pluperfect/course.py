@@ -128,10 +128,15 @@ def after_interruption(answer: Any, run: Run) -> State:
     if isinstance(answer, State):
         return answer
     if answer == "fail":
-        text = "the process died while this call was under way; whether it took effect is not known"
-        return Failed(cause="in_doubt", message=text, error=Error("pluperfect.errors.InDoubt", text))
+        return in_doubt()
     # The attempt that was lost is not charged to the budget.
     return Retrying(cause="interrupted", due=run.updated, message="the process died during this attempt")
+
+
+def in_doubt(why: str = "") -> Failed:
+    """The end of a call of which nobody knows whether it took effect."""
+    text = why or "the process died while this call was under way; whether it took effect is not known"
+    return Failed(cause="in_doubt", message=text, error=Error("pluperfect.errors.InDoubt", text))
 
 
 def _refusal(run: Run) -> str:

@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from .opening import sync_folder
+
 __all__ = ["Files"]
 
 
@@ -36,7 +38,7 @@ class Files:
         for folder in (self.folder, path.parent):
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
-                _sync(folder.parent)
+                sync_folder(folder.parent)
         beside = path.with_name(f".{uuid4().hex}")
         try:
             with beside.open("wb") as file:
@@ -46,7 +48,7 @@ class Files:
             beside.rename(path)
         finally:
             beside.unlink(missing_ok=True)
-        _sync(path.parent)
+        sync_folder(path.parent)
 
     def get(self, digest: bytes) -> bytes | None:
         """The value with this digest; None where there is none, or where the file holds something else."""
@@ -63,7 +65,7 @@ class Files:
             path.unlink()
         except FileNotFoundError:
             return False
-        _sync(path.parent)
+        sync_folder(path.parent)
         return True
 
     def all(self) -> Iterator[tuple[bytes, Path]]:
@@ -71,13 +73,3 @@ class Files:
         for path in sorted(self.folder.glob("??/*")):
             if len(path.name) == 64:
                 yield bytes.fromhex(path.name), path
-
-
-def _sync(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

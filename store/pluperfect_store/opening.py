@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows: one process at a time is then up to the user
     fcntl = None
 
-__all__ = ["DATA", "LOCK", "OWN_LOCK", "claim", "examine", "release"]
+__all__ = ["DATA", "LOCK", "OWN_LOCK", "claim", "examine", "release", "sync_folder"]
 
 DATA: Final = "data.mdb"
 LOCK: Final = "lock.mdb"  # LMDB's own; opening and closing it by hand would drop LMDB's locks
@@ -119,14 +119,14 @@ def _create(folder: Path, create: Callable[[Path], None]) -> None:
         beside.mkdir()
         create(beside)
         (beside / DATA).rename(folder / DATA)
-        _sync(folder)
+        sync_folder(folder)
     except PermissionError as error:
         raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the entry of a new file in its folder durable."""
     if not hasattr(os, "O_DIRECTORY"):
         return

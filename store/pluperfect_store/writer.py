@@ -367,8 +367,7 @@ class Writer:
                 for root, lease in gathered.leases.items()
                 if lease is not None and lease.owner == self._house.owner
             }
-            held = (self._held - gathered.leases.keys()) | mine
-            late = bool(held) and time.monotonic() >= self._beat
+            late = bool(mine or self._held - gathered.leases.keys()) and time.monotonic() >= self._beat
             if gathered.empty and batch[0].job is None and not late:
                 txn.commit()  # of nothing: no sync, no new version, and none of the trouble with abort()
                 return 0, refused
@@ -388,7 +387,8 @@ class Writer:
             raise
         except Exception as error:
             raise _CommitFailedError(error, gathered.end, refused) from error
-        self._held = held
+        self._held.difference_update(gathered.leases)
+        self._held |= mine
         if late:
             self._beat = beat
         return gathered.position, refused

@@ -3,12 +3,6 @@ from __future__ import annotations
 import pytest
 
 import pluperfect
-from pluperfect.testing import FakeClock
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
 
 
 @pytest.fixture(params=["memory", "lmdb"])

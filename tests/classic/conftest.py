@@ -2,21 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-import pluperfect
-from pluperfect.testing import FakeClock
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
-def log(clock):
-    with pluperfect.open("memory:", clock=clock, entry_points=False) as opened:
-        yield opened
-        assert opened.compare() == []
-
 
 class Changes(list):
     """A state handler that notes what it is shown."""

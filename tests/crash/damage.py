@@ -22,9 +22,6 @@ from .power import memory
 PAGE = 4096
 META = 152  # bytes of a meta page that mean something
 
-VAGUE: set[tuple[str, str]] = set()
-"""Errors, with the functions that raise them, which stop the reader but do not say yet that the store is damaged."""
-
 
 def make(folder, seed):
     """A store with appends and flows, on as few pages as it can be, so that most damage hits something. Its bytes."""
@@ -117,7 +114,7 @@ def judge(folder, original, means):
     Returns:
         A kind and a word more: "refused" by an error of this library, "named" by a finding, "harmless" where nothing that
         is said has changed, "older" where all is as it was one commit before, "unclear" where an error is none of this
-        library's ("vague" where that is known), "silent" where something has changed and nobody says so.
+        library's, "silent" where something has changed and nobody says so.
     """
     try:
         log = LmdbLog(folder)
@@ -128,7 +125,7 @@ def judge(folder, original, means):
         return "refused", type(error).__name__
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1].name
-        return "vague" if (type(error).__name__, where) in VAGUE else "unclear", f"{error!r} in {where}"
+        return "unclear", f"{error!r} in {where}"
     if found:
         return "named", found[0].split(":")[0]
     if said == original:

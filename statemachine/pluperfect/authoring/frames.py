@@ -25,10 +25,13 @@ from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
 from .announce import announce
 from .children import Children
+from .cues import Cues
 from .sessions import HOLDS, Session
 from .signals import NO_PAYLOAD, FlowStopped
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .logs import OpenLog
 
 __all__ = ["Frame", "Session"]
@@ -43,6 +46,7 @@ class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
     __slots__ = (
+        "_cues",
         "_stopped",
         "abandoned",
         "args",
@@ -63,6 +67,7 @@ class Frame:
         "kwargs",
         "level",
         "limit",
+        "limiter",
         "live_payload",
         "lock",
         "looked",
@@ -116,6 +121,7 @@ class Frame:
         self.hit: tuple[Any, Any] | None = None
         self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
+        self.limiter: asyncio.Timeout | None = None  # of a body that is awaited
         self.live_payload: Any = NO_PAYLOAD
         self.runner: Runner | None = None
         self.remote: Any = None  # the runner that calls the body elsewhere
@@ -134,6 +140,7 @@ class Frame:
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.deadline: float | None = None
         self._stopped: bool = False
+        self._cues: Cues | None = None
         self.salt: int = 0
 
     @property
@@ -148,6 +155,13 @@ class Frame:
         while frame is not None and frame.definition.kind != "flow":
             frame = frame.parent
         return frame
+
+    @property
+    def cues(self) -> Cues | None:
+        """The recorded calls of this body in their order; None where there can be none."""
+        if self._cues is None and not self.fresh:
+            self._cues = Cues(self.log, self.run.id, self.salt)
+        return self._cues
 
     # --- proposing and recording
 
@@ -273,7 +287,7 @@ class Frame:
             When the body begins, in seconds of the monotonic clock.
         """
         self.children = Children()
-        self.replay = self.assets = self.deadline = None
+        self.replay = self.assets = self.deadline = self._cues = None
         self._stopped = False
         self.salt = self.run.generation
         self.thread: int = threading.get_ident()
@@ -289,8 +303,7 @@ class Frame:
 
         What comes of the body after this is dropped.
         """
-        for child in list(self.children.active):
-            child.cut(why)
+        self.children.cut(why)
         with self.turn:
             if not self.run.final and not self.cut_off:
                 state = Failed(why, "cancelled")
@@ -318,6 +331,15 @@ class Frame:
                 earliest = frame.deadline
             frame = frame.parent
         return None if earliest is None else earliest - time.monotonic()
+
+    def out_of_time(self) -> bool:
+        """Whether an awaited body above this one is being cancelled since its limit has passed."""
+        frame = self.parent
+        while frame is not None:
+            if frame.limiter is not None and frame.limiter.expired():
+                return True
+            frame = frame.parent
+        return False
 
     def works_for(self, other: Frame) -> bool:
         """Whether this code is itself a submitted call of the runner that the other one waits in."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -34,11 +36,13 @@ class Future(Generic[R]):
         "_begin",
         "_begin_async",
         "_callbacks",
+        "_cancelled",
         "_frame",
         "_latch",
         "_lock",
         "_looked",
         "_state",
+        "_task",
         "caller",
         "loop_thread",
     )
@@ -58,6 +62,8 @@ class Future(Generic[R]):
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], None] | None = begin
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
+        self._cancelled: str = ""  # why the call is to end before its time
         self.caller: Children | None = None  # what the body that submitted it has called
         self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
@@ -82,6 +88,31 @@ class Future(Generic[R]):
         with self._lock:
             begun, self._begin = self._begin is None, None
         return not begun
+
+    def led(self) -> None:
+        """An async call is led by the task at hand of the event loop at hand."""
+        import asyncio
+
+        current = asyncio.current_task()
+        assert current is not None
+        with self._lock:
+            self._task = (asyncio.get_running_loop(), current)
+            why = self._cancelled
+        if why:
+            self._frame.cut(why)
+
+    def cancel(self, why: str) -> None:
+        """End an async call that is under way, at its next await. Any other body cannot be stopped from outside."""
+        with self._lock:
+            if self._begin is not None or self._state is not None or self._frame.remote is not None:
+                return
+            if not self._frame.definition.owner.is_async:
+                return
+            self._cancelled, led = why, self._task
+        self._frame.cut(why)
+        if led is not None:
+            with suppress(RuntimeError):  # its loop was closed meanwhile: it has ended
+                led[0].call_soon_threadsafe(led[1].cancel)
 
     def settle(self, state: State | BaseException) -> None:
         """The call has ended: with a state, or with an error of the engine."""
@@ -183,11 +214,13 @@ class Future(Generic[R]):
 
     async def ended(self) -> None:
         """Wait for the end without blocking the event loop; nobody has looked at it by this."""
+        here = current_frame.get()
         if self._state is not None:
+            if here is not None and here is self._frame.parent and here.cues is not None:
+                await here.cues.answer(self._frame.run.id)
             return
         import asyncio
 
-        here = current_frame.get()
         making: asyncio.Task[None] | None = None
         if self._begin is not None and not self.loop_thread and here is not None and here.occupies_worker(self._frame):
             # As in `wait`: a worker that awaits a call of its own pool makes it, if nobody has begun it.
@@ -278,7 +311,7 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
     waiting = set(futures)
     total = len(waiting)
     until = None if timeout is None else time.monotonic() + timeout
-    for future in waiting:
+    for future in sorted(waiting, key=_recorded_end):
         future.add_done_callback(ended.put)
     while waiting:
         try:
@@ -287,6 +320,14 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
             raise TimeoutError(f"{len(waiting)} of {total} futures have not ended after {timeout} seconds.") from None
         waiting.discard(future)
         yield future
+
+
+def _recorded_end(future: Future[Any]) -> float:
+    """Where the end stands that a call had when its flow was led before; those without one come last."""
+    here = current_frame.get()
+    cues = None if here is None or not future.done() or future.frame.parent is not here else here.cues
+    at = None if cues is None else cues.ended(future.frame.run.id)
+    return math.inf if at is None else at
 
 
 def _not_negative(timeout: float | None) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from .. import course
 from ..errors import Fenced, PausedRun, PluperfectError, Refused
 from ..histories import RecordedRun
 from ..hooks import Part
 from ..rules import Proposal, Question, settle
-from ..states import Completed, Error, Failed, Retrying, Running, State
-from ..transitions import Ruling, Run, Transition
+from ..states import KINDS, Completed, Retrying, Running, State
+from ..transitions import Ruling, Transition
 
 if TYPE_CHECKING:
     from .logs import OpenLog
@@ -43,59 +45,23 @@ class Recovered(Struct, frozen=True):
 
 
 def interrupted(log: OpenLog) -> list[RecordedRun]:
-    """The root runs that have not ended and that nobody alive carries out, the oldest first; without the paused ones."""
+    """The flows that were left behind; see `OpenLog.interrupted`."""
     log.flush()
-    found: list[bytes] = []
-    for code in (1, 2, 3, 4):  # every state but the final ones
-        found += log.log.find(state=code, roots=True)
-    runs = [run for run in found if _abandoned(log, run) and not _paused(log.load(run))]
-    return [RecordedRun(log, run) for run in sorted(runs, key=lambda run: _born(log, run))]
+    open_ones = [run for kind in KINDS if not kind.final for run in log.log.find(state=kind.code, roots=True)]
+    return sorted(
+        (run for run in map(partial(RecordedRun, log), open_ones) if run.interrupted), key=lambda run: run.folded.born
+    )
 
 
 def in_doubt(log: OpenLog) -> list[RecordedRun]:
-    """
-    The calls of tasks that began and have no end on record, and whose process is gone, the oldest first.
-
-    Whether such a call took effect, nobody knows but the world outside. What becomes of it when its flow is resumed,
-    its ``on_interrupt`` says; `repair` says it now.
-    """
+    """The calls in doubt; see `OpenLog.in_doubt`."""
     log.flush()
-    found: list[bytes] = []
-    for run in log.log.find(state=Running.code):
-        head = log.log.head(run)
-        if head is not None and log.load(run).birth.kind == "task" and _abandoned(log, head.root or run):
-            found.append(run)
-    return [RecordedRun(log, run) for run in sorted(found, key=lambda run: _born(log, run))]
-
-
-def _abandoned(log: OpenLog, root: bytes) -> bool:
-    holder = log.log.holder(root)
-    return holder is None or bool(holder.gone)
-
-
-def _paused(run: Run) -> bool:
-    return isinstance(run.state, Retrying) and run.state.cause == "paused"
-
-
-def _born(log: OpenLog, run: bytes) -> int:
-    head = log.log.head(run)
-    return 0 if head is None else head.born
+    begun = map(partial(RecordedRun, log), log.log.find(state=Running.code))
+    return [run for run in begun if run.folded.birth.kind == "task" and run.interrupted][::-1]
 
 
 def recover(log: OpenLog, *, limit: int = 3, only: Iterable[str] | None = None) -> list[Recovered]:
-    """
-    Go on with every flow that a dead process left behind, one after the other, in this process.
-
-    Called at the start of a program, or as ``pluperfect resume --all``.
-
-    Args:
-        log: The log.
-        limit: How many processes may have died of a run; one that killed more is left, and reported.
-        only: Names of flows; None: all.
-
-    Raises:
-        ValueError: The limit is not a positive number.
-    """
+    """Go on with them; see `OpenLog.recover`."""
     if limit < 1:
         raise ValueError(f"limit is how many processes may have died of a run: 1 or more, not {limit!r}.")
     from .resuming import resume
@@ -138,22 +104,7 @@ def repair(
     result: Any = None,
     why: str = "",
 ) -> RecordedRun:
-    """
-    Say what became of a call in doubt. It is proposed and judged like any other move, and recorded as a repair.
-
-    Args:
-        log: The log.
-        run_id: The run; one that began, has no end on record, and that nobody alive carries out.
-        action: ``retry``: it is called again when its flow goes on. ``fail``: it failed, in doubt. ``skip``: it
-            completed without a result. ``result``: it completed with this one.
-        result: With ``result`` alone.
-        why: For the record.
-
-    Raises:
-        ValueError: There is no such action, or the run is in no doubt.
-        Fenced: Somebody alive carries it out.
-        Refused: A rule refused; the refusal is on record.
-    """
+    """Say what became of a call in doubt; see `OpenLog.repair`."""
     if action not in ("retry", "fail", "skip", "result"):
         raise ValueError(f"A repair is 'retry', 'fail', 'skip' or 'result', not {action!r}.")
     recorded = log.run(run_id)
@@ -196,8 +147,7 @@ def _repaired(log: OpenLog, action: str, result: Any, why: str) -> State:
     if action == "retry":
         return Retrying(why or "it is called again", "interrupted", log.clock.now())
     if action == "fail":
-        text = why or "the process died while this call was under way; whether it took effect is not known"
-        return Failed(text, "in_doubt", Error("pluperfect.errors.InDoubt", text))
+        return course.in_doubt(why)
     if action == "skip":
         return Completed("", log.hooks.pack(None), "Skipped")
     return Completed("", log.hooks.pack(result))

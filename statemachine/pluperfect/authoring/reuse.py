@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ..errors import PluginError, RedactedValue
 from ..hooks import CacheKey
+from ..records import INLINE
 from ..states import Cached, Completed, usable
 from ..transitions import NO_FACTS, Facts, Run
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["cached", "look_up", "stored_under_key"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
-
-INLINE_LIMIT: Final = 2_048
-"""A cached result that takes more bytes than this is not written again, but found at its source."""
 
 
 def look_up(frame: Frame, facts: Facts, at: float) -> Facts:
@@ -89,8 +87,7 @@ def cached(frame: Frame, state: Cached) -> Cached:
     """The state as it is recorded, with the result of the hit; a large one is only cited."""
     assert frame.hit is not None
     data, value = frame.hit
-    small = len(data.data) <= INLINE_LIMIT
-    state = replace(state, data=data if small else None)
+    state = replace(state, data=data if data.size <= INLINE else None)
     state.carry(value)
     return state
 
