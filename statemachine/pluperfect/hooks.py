@@ -515,6 +515,9 @@ class Log(Protocol):
         Args:
             run: Read the records of this run alone, and prove that they are in the log.
             against: A checkpoint that was kept elsewhere.
+
+        Raises:
+            UnknownRun: There is nothing of this run.
         """
         ...
 
