@@ -12,6 +12,7 @@ import msgspec
 
 from pluperfect.errors import RedactedValue
 from pluperfect.histories import Histories, RecordedRun, id_text, short_id
+from pluperfect.sites import shown_site
 from pluperfect.states import ABSENT, PLAIN, Cached, Completed, Error, Failed, Looped, Packed, Retrying, State, TimedOut
 from pluperfect.transitions import Entry, Facts, Ruling, Run, Transition, sentence, stamp
 
@@ -137,6 +138,7 @@ def _run_as_json(
         "durability": spec.durability,
         "generation": spec.generation,
         "idempotency_key": spec.idempotency_key,
+        "site": spec.site,
         "options": _jsonable(spec.options),
         "inputs": {given.name: _value(histories, given.value) for given in spec.inputs},
         "state": None if state is None else _state(histories, state),
@@ -255,6 +257,8 @@ def show(desk: Any, run: str, number: int | None, events: bool, everything: bool
         return
     spec = found.folded.birth
     click.echo(f"{spec.kind} {spec.name}/{spec.run_name}   {found.id}")
+    if spec.site:
+        click.echo(f"  called at {shown_site(spec.site)}")
     head = histories.log.head(folded.id)
     if head is not None and head.imported:
         click.echo("  imported from another store")
@@ -275,7 +279,8 @@ def show(desk: Any, run: str, number: int | None, events: bool, everything: bool
 def _print_tree(run: RecordedRun, indent: str, everything: bool) -> None:
     folded = run.folded
     spec = folded.birth
-    click.echo(f"\n{indent}{spec.kind} {spec.name}/{spec.run_name}   {short_id(folded.id)}")
+    site = f"   {shown_site(spec.site)}" if spec.site else ""
+    click.echo(f"\n{indent}{spec.kind} {spec.name}/{spec.run_name}   {short_id(folded.id)}{site}")
     history = run.history
     cut = len(history) > 24 and not everything
     for entry in history[:12] if cut else history:

@@ -210,3 +210,5 @@ class Spec(Struct, frozen=True, array_like=True):
     upstream: tuple[bytes, ...] = ()
     """The runs that this call waited for."""
     idempotency_key: str | None = None
+    site: str = ""
+    """Where the call stands in the user's code: ``module:line`` or, in a script, ``file.py:line``."""

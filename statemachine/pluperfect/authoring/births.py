@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..course import Propose
 from ..errors import Divergence, ParameterTypeError, PluperfectError, Refused
 from ..rules import Proposal
+from ..sites import call_site
 from ..states import Completed, Failed, Input, Pending, Spec, usable
 from ..transitions import Run
 from . import outcomes
@@ -43,6 +44,8 @@ class Request(Struct, frozen=True):
         root_id: Go on with this root run.
         unpause: With ``root_id``: the paused runs under it go on too.
         here: The body is called in this process, whatever the runner: it makes calls itself.
+        site: Where the call stands in the user's code. It is looked for when the request is made: a coroutine is begun
+            elsewhere.
     """
 
     authored: Authored
@@ -54,6 +57,7 @@ class Request(Struct, frozen=True):
     root_id: bytes | None = None
     unpause: bool = False
     here: bool = False
+    site: str = field(default_factory=call_site)
 
 
 def born(request: Request) -> Frame:
@@ -176,6 +180,7 @@ def born(request: Request) -> Frame:
         authored.entry if authored.kind == "flow" else "",
         _upstream(request, session, waits=bool(waits)),
         key,
+        request.site,
     )
     made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
     obstacle = outcomes.failed(made, bad, "validation") if bad is not None else None
