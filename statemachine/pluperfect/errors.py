@@ -39,6 +39,7 @@ __all__ = [
     "RunTimeout",
     "RunnerUnavailable",
     "SerializationError",
+    "SideEffect",
     "SigningUnavailable",
     "StoreClosed",
     "StoreDamaged",
@@ -133,6 +134,23 @@ class Fenced(Conflict):
 
 class Divergence(PluperfectError):
     """A recorded call was found at its place with other inputs; the message shows both calls."""
+
+
+class SideEffect(PluperfectError):
+    """
+    Code reached outside of the process where only its answers were wanted: in a replay, or in a rule.
+
+    Attributes:
+        act: What it tried to do: ``write the file 'x'``.
+        place: Where: ``file.py:line`` of the innermost frame of the user's.
+        event: Python's name of it: ``open``.
+    """
+
+    def __init__(self, message: str, *, act: str = "", place: str = "", event: str = "") -> None:
+        super().__init__(message)
+        self.act: str = act
+        self.place: str = place
+        self.event: str = event
 
 
 class InvalidNameError(PluperfectError, ValueError):
