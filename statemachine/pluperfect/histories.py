@@ -32,6 +32,7 @@ from .values import runs_code
 
 if TYPE_CHECKING:
     from .exports import Header
+    from .trees import Event, Moment, Tree
 
 __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
 
@@ -129,17 +130,39 @@ class RecordedRun:
         """The transitions alone."""
         return tuple(entry for entry in self.history if isinstance(entry, Transition))
 
-    def at(self, seq: int) -> Run:
+    def after(self, seq: int) -> Run:
         """
-        The run as it was after entry ``seq`` (0: before its birth).
+        This run alone as it was after its entry ``seq`` (0: before its birth). For a whole tree see `at`.
 
         Raises:
             IndexError: The run has no such entry.
         """
-        history = list(self._entries())
-        if not 0 <= seq <= len(history):
-            raise IndexError(f"Run {self.id} has {len(history)} entries; at({seq}) is not among 0 to {len(history)}.")
-        return self._read(fold(self._run, history[:seq]))
+        head = self.histories.log.head(self._run)
+        length = 0 if head is None else head.seq
+        if not 0 <= seq <= length:
+            raise IndexError(f"Run {self.id} has {length} entries; {seq} is not among 0 to {length}.")
+        return self._read(fold(self._run, self.histories.entries(self._run, 0, seq)))
+
+    @property
+    def tree(self) -> Tree:
+        """This run and all that it called, read once: its events, and the tree as it was after any of them."""
+        from .trees import Tree
+
+        return Tree(self.histories, self._run)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The entries of this run and of all that it called, in the order of the log, numbered from 1."""
+        return self.tree.events
+
+    def at(self, number: int) -> Moment:
+        """
+        This run and all that it called as they were after event ``number`` of the tree (0: before the run was born).
+
+        Raises:
+            IndexError: The tree has no such event.
+        """
+        return self.tree.at(number)
 
     @property
     def folded(self) -> Run:
