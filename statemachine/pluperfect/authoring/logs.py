@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..histories import Histories
-from ..hooks import Definition
+from ..hooks import Definition, Log
 from ..manager import Attending, Hooks
 from ..settings import current
 from ..states import ABSENT, Input, Packed
@@ -26,9 +26,11 @@ from .context import current_log
 from .sources import Sources
 
 if TYPE_CHECKING:
+    from ..divergences import Replay
     from ..histories import RecordedRun
     from .definitions import Authored
     from .recovery import Recovered, Repair
+    from .replaying import Script
     from .validation import Validator
 
 __all__ = ["OpenLog", "address", "default_uri", "nearest_log", "open"]
@@ -52,11 +54,14 @@ class OpenLog(Histories):
     it is open, and from any thread.
     """
 
-    def __init__(self, hooks: Hooks, uri: str, clock: Clock, *, trust_imported: bool = False) -> None:
-        super().__init__(hooks.open_log(uri), hooks, trust_imported=trust_imported)
+    def __init__(
+        self, hooks: Hooks, uri: str, clock: Clock, *, trust_imported: bool = False, log: Log | None = None
+    ) -> None:
+        super().__init__(hooks.open_log(uri) if log is None else log, hooks, trust_imported=trust_imported)
         self.clock = clock
         self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
+        self.script: Script | None = None  # what answers for every call, where code is led again beside its record
         self.items: Sources = Sources()  # what generators have yielded, while their consumers have it
         self._tokens: list[Token[OpenLog | None]] = []
         self.closed = False
@@ -175,6 +180,31 @@ class OpenLog(Histories):
         from . import recovery
 
         return recovery.repair(self, run, action, result=result, why=why)
+
+    # --- led again
+
+    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """
+        Lead the code of a root flow run again beside its record, and say where the two part.
+
+        Every call is answered from the record, none is made; nothing is written. Compared are, call by call, the task, its
+        inputs, options, tags and version and what it waits for; the order, maps and what is left over; then how the flow ends,
+        and its result. Flows that it calls are led again too.
+
+        Args:
+            run: A run, or what `run` finds it by.
+            flow: The flow; where it is left out, it is imported from where the record says that it was defined.
+            bodies: The bodies of tasks are called as well, with what they were given, and what they give is compared.
+            strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped, and is a difference.
+
+        Raises:
+            UnknownRun: There is no such run.
+            PluperfectError: It is no root flow run, the flow is another one or cannot be imported, or a parameter is not on record.
+        """
+        from . import replaying
+
+        recorded = self.run(run) if isinstance(run, str) else run
+        return replaying.replay(self, recorded, flow, bodies=bodies, strict_mode=strict)
 
     # --- lifetime
 

@@ -15,7 +15,7 @@ from ..states import ABSENT, usable
 from .flows import Flow
 from .logs import OpenLog
 
-__all__ = ["find_flow", "resume"]
+__all__ = ["find_flow", "parameters_of", "resume"]
 
 
 def resume(log: OpenLog, run_id: str) -> RecordedRun:
@@ -43,15 +43,7 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
             " file: pluperfect --trust-imported resume RUN."
         )
     flow = find_flow(spec.entry, spec.name)
-    parameters: dict[str, Any] = {}
-    for given in spec.inputs:
-        if not usable(given.value):
-            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
-            raise PluperfectError(
-                f"{recorded!r} cannot be resumed from here: its parameter {given.name!r} is not on record ({why})."
-                " Call the flow again in the program that has the value, with the same idempotency_key."
-            )
-        parameters[given.name] = log.unpack(given.value)
+    parameters = parameters_of(log, recorded, "resumed")
     options: dict[str, Any] = {} if spec.idempotency_key is None else {"idempotency_key": spec.idempotency_key}
     chosen = flow.with_options(**options)
     try:
@@ -67,6 +59,26 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
         if not recorded.folded.final:
             raise
     return recorded
+
+
+def parameters_of(log: OpenLog, recorded: RecordedRun, what: str) -> dict[str, Any]:
+    """
+    The parameters that a flow run was called with, decoded.
+
+    Raises:
+        PluperfectError: One is not on record, so that the run cannot be ``what``: resumed, or replayed.
+    """
+    parameters: dict[str, Any] = {}
+    for given in recorded.folded.birth.inputs:
+        if not usable(given.value):
+            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
+            advice = " Call the flow again in the program that has the value, with the same idempotency_key."
+            raise PluperfectError(
+                f"{recorded!r} cannot be {what} from here: its parameter {given.name!r} is not on record ({why})."
+                f"{advice if what == 'resumed' else ''}"
+            )
+        parameters[given.name] = log.unpack(given.value)
+    return parameters
 
 
 def find_flow(entry: str, name: str) -> Flow[..., Any]:
