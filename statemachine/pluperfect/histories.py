@@ -31,6 +31,7 @@ from .transitions import Entry, Materialization, Run, Transition, apply, fold
 from .values import runs_code
 
 if TYPE_CHECKING:
+    from .divergences import Replay
     from .exports import Header
     from .trees import Event, Moment, Tree
 
@@ -217,6 +218,10 @@ class RecordedRun:
         """The runs that this one called, in call order; after a retry, those of every attempt."""
         return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
 
+    def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
+        return self.histories.replay(self, flow, bodies=bodies, strict=strict)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedRun) and other._run == self._run
 
@@ -398,6 +403,10 @@ class Histories:
         """Project every view again from the log. Returns the number of records read."""
         self.log.flush()
         return self.log.rebuild()
+
+    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
+        raise NotImplementedError("Only a log that was opened by pluperfect.open(...) can call code.")
 
     # --- evidence
 

@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -20,13 +20,15 @@ from ..histories import Histories
 from ..hooks import Definition, Log
 from ..manager import Attending, Hooks
 from ..settings import current
-from ..states import ABSENT, Input, Packed
+from ..states import ABSENT, Input, Packed, State
 from .clock import Clock, SystemClock
 from .context import current_log
 from .sources import Sources
 
 if TYPE_CHECKING:
-    from ..divergences import Replay
+    from datetime import datetime
+
+    from ..divergences import Replay, Upgrade
     from ..histories import RecordedRun
     from .definitions import Authored
     from .recovery import Recovered, Repair
@@ -205,6 +207,50 @@ class OpenLog(Histories):
 
         recorded = self.run(run) if isinstance(run, str) else run
         return replaying.replay(self, recorded, flow, bodies=bodies, strict_mode=strict)
+
+    def replays(
+        self,
+        *,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+        since: float | datetime | None = None,
+        flow: Any = None,
+        bodies: bool = False,
+        strict: bool = True,
+    ) -> Iterator[Replay]:
+        """
+        Replay every root flow run that matches all that is given, the youngest first.
+
+        A run whose code cannot be had is no error here: its replay is ``unloadable`` and says why.
+
+        Args:
+            state: A kind, as for `runs`.
+            name: The name of the flow.
+            since: Only runs that began at this time or later: UTC seconds since the epoch, or a datetime (without a zone: UTC).
+            flow: As for `replay`; with it, only the runs of this flow.
+            bodies: As for `replay`.
+            strict: As for `replay`.
+
+        Raises:
+            ValueError: There is no such state.
+        """
+        from . import replaying
+
+        return replaying.replays(
+            self, state=state, name=name, since=since, flow=flow, bodies=bodies, strict_mode=strict
+        )
+
+    def check(self, flow: Any, *, since: float | datetime | None = None) -> Upgrade:
+        """
+        Replay the runs of a flow against its code as it is now: which may go on under it, and which patches can go.
+
+        Args:
+            flow: The flow.
+            since: Of the runs that have ended, only those that began at this time or later, as for `replays`.
+        """
+        from . import replaying
+
+        return replaying.check(self, flow, since=since)
 
     # --- lifetime
 
