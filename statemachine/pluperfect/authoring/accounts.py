@@ -212,7 +212,7 @@ class Account:
                 if run in others:
                     continue
                 child = self._by_id.get(run)
-                if child is None or (child.run.state is not None and _stands_in(child.run.state, values, self._log)):
+                if child is None or (child.run.state is not None and _stands_in(child.run.state, values)):
                     continue
                 found.append(child.run.birth.run_name)
             return found
@@ -324,7 +324,10 @@ class Account:
         stop = _ending(live)
         acted = self._offences()
         if acted and stop is None:
-            stop = RecordEnds("unanswered", "")
+            stop = self._stop or RecordEnds("unanswered", "")
+        if stop is None and self._script.clock.stuck:
+            stop = RecordEnds("idle", "the code waits for something that does not come from the record")
+            self.stopped(stop)
         found = self._outcome()
         outside = found is None or _from_outside(found[1]) or (_crashed(found[1]) and not _crashed(to))
         if stop is not None and stop.kind == "unanswered":
@@ -385,7 +388,7 @@ class Account:
         left = [
             child for child in self._children if child.place[0] == generation and not child.called and not child.mark
         ]
-        if stop is not None and stop.kind == "unanswered":
+        if stop is not None and stop.kind in ("unanswered", "idle"):
             left = [child for child in left if child.order < highest]
         placed: list[tuple[float, Difference]] = []
         maps = self._maps(generation, left)
@@ -591,7 +594,7 @@ class Account:
 
     def stopped(self, end: RecordEnds) -> None:
         """The replay ended on the way."""
-        if end.kind == "idle" and self._stop is None:
+        if end.kind == "idle" and not self._differences:
             self._differ(
                 "state",
                 Side(sentence(self.recorded.state) if self.recorded.state is not None else NOTHING),
@@ -726,19 +729,19 @@ def _is_hash(version: str) -> bool:
     return len(version) == 32 and not set(version) - set("0123456789abcdef")
 
 
-def _stands_in(state: State, values: list[Any], log: OpenLog) -> bool:
+def _stands_in(state: State, values: list[Any]) -> bool:
     """Whether the result of a run is among these values, or directly in one: then it may count as known by its identity."""
     try:
         result = state.live if state.live is not None else state.result(raise_on_failure=False)
     except Exception:
         return True
     for value in values:
-        rows: list[Any] = []
+        rows: Any = ()
         if isinstance(value, dict):
-            rows = list(cast("dict[Any, Any]", value).values())
+            rows = cast("dict[Any, Any]", value).values()
         elif isinstance(value, list | tuple):
-            rows = list(cast("list[Any]", value))
-        for one in (value, *rows):
+            rows = cast("list[Any]", value)
+        for one in cast("list[Any]", [value, *rows]):
             try:
                 if one is result or bool(one == result):
                     return True
