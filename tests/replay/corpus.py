@@ -191,8 +191,8 @@ MUTANTS = [
     Mutant("argument changed", "mapped", "range(start, start + 4)", "range(start + 1, start + 5)", "inputs", "fetch[0](page=1", "fetch[0](page=2"),
     Mutant("argument changed", "looping", "raw = fetch(page)", "raw = fetch(page + 1)", "inputs", "fetch(page=1", "fetch(page=2"),
     *everywhere("argument changed", "audit.submit(7)", "audit.submit(8)", "inputs", "audit(value=7", "audit(value=8"),
-    *everywhere("argument dropped", "label=\"t\")\n    last", "label=\"u\")\n    last", "inputs", "store(", "store(", but=("mapped",)),
-    Mutant("constant argument of a map changed", "mapped", "label=\"t\").result()", "label=\"u\").result()", "inputs", "store[0](", "store[0]("),
+    *everywhere("argument dropped", 'label="t")\n    last', 'label="u")\n    last', "inputs", "store(", "store(", but=("mapped",)),
+    Mutant("constant argument of a map changed", "mapped", 'label="t").result()', 'label="u").result()', "inputs", "store[0](", "store[0]("),
     *everywhere("default changed", "size=10", "size=11", "inputs", "fetch", "fetch"),
     # options
     *everywhere("option changed", "retries=2", "retries=3", "options", "fetch", "fetch"),
@@ -214,9 +214,9 @@ MUTANTS = [
     Mutant("calls swapped", "sync", "    raw = fetch(start)\n    neat = clean(raw)", "    neat = clean(start * 10)\n    raw = fetch(start)", "order", "fetch(page=1", "clean(value=10)"),
     Mutant("calls swapped", "async", "strand(start), strand(start + 1)", "strand(start + 1), strand(start)", "order", "fetch(page=1", "fetch(page=2"),
     Mutant(
-        "calls swapped", "mapped", "    done = store.map(values, label=\"t\").result()\n    last = audit.submit(7)\n",
-        "    last = audit.submit(7)\n    done = store.map(values, label=\"t\").result()\n", "order", "store[0](", "audit(value=7)"),
-    Mutant("calls swapped", "looping", "    done = store(total, label=\"t\")\n    last = audit.submit(7)\n", "    last = audit.submit(7)\n    done = store(total, label=\"t\")\n", "order", "store(", "audit(value=7)"),
+        "calls swapped", "mapped", '    done = store.map(values, label="t").result()\n    last = audit.submit(7)\n',
+        '    last = audit.submit(7)\n    done = store.map(values, label="t").result()\n', "order", "store[0](", "audit(value=7)"),
+    Mutant("calls swapped", "looping", '    done = store(total, label="t")\n    last = audit.submit(7)\n', '    last = audit.submit(7)\n    done = store(total, label="t")\n', "order", "store(", "audit(value=7)"),
     *everywhere("call no longer waits", ", wait_for=[last])", ")", "upstream", "store(value=9", "store(value=9"),
     # what surrounds the calls
     *everywhere("conditional flipped", "> 5:", "<= 5:", "call", "audit", "store"),
@@ -237,7 +237,7 @@ MUTANTS = [
 ]  # fmt: skip
 
 # A renamed task is another task wherever it stands.
-MUTANTS += [Mutant("call renamed", shape, "", "", "call", "audit(", "checked(") for shape in PROGRAMS]
+MUTANTS += [Mutant("call renamed", shape, "audit", "checked", "call", "audit(", "checked(") for shape in PROGRAMS]
 
 NEUTRAL = [
     *(Neutral("variable renamed", shape, "done", "finished") for shape in PROGRAMS),
