@@ -1,4 +1,4 @@
-"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``why``, ``assets``."""
+"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``why``, ``assets``, ``replay``, ``check``."""
 
 from __future__ import annotations
 
@@ -16,4 +16,10 @@ def commands(cli: Any) -> None:
     cli.add_lazy("runs", f"{here}:runs", "List runs, the youngest first.")
     cli.add_lazy("show", f"{here}:show", "Show a run's history, now or as it was.")
     cli.add_lazy("assets", "pluperfect_plugins.lineage:assets", "List assets: what made each, and from what.")
+    cli.add_lazy(
+        "replay", "pluperfect_plugins.replaying:replay", "Lead code again beside a record: where do they part?"
+    )
+    cli.add_lazy(
+        "check", "pluperfect_plugins.replaying:check", "Which runs may go on under new code, and which patches can go?"
+    )
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")

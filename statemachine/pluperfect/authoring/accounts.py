@@ -520,7 +520,8 @@ class Account:
             advice = "The code makes a call that is not on record. Put it behind `if pluperfect.patched('NAME')`."
         else:
             recorded = self._recorded_call(expected)
-            advice = _ANOTHER
+            moved = expected.run.birth.name == call.spec.name and expected.run.birth.key != call.spec.key
+            advice = _MOVED if moved else _ANOTHER
         return self._difference("call", recorded, self._made_call(call), advice)
 
     def _other_parts(self, call: Call, part: str, recorded: dict[str, str], replayed: dict[str, str]) -> Difference:

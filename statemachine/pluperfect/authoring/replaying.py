@@ -29,7 +29,7 @@ from .context import current_frame, current_tags
 from .engine import begin, drive_async
 from .frames import Frame
 from .logs import OpenLog
-from .resuming import find_flow, parameters_of
+from .resuming import find_flow, load_flow, parameters_of
 from .sessions import Session
 from .signals import RecordEnds
 from .virtual import RecordedTime, VirtualLoop
@@ -326,6 +326,8 @@ def replay(
                 " or, if you trust whoever made the file, open the log with trust_imported=True (--trust-imported)."
             )
         flow = find_flow(spec.entry, spec.name)
+    elif isinstance(flow, str):
+        flow = load_flow(flow)
     flow = getattr(flow, "__pluperfect_flow__", flow)
     if getattr(flow, "kind", None) != "flow":
         raise PluperfectError(f"A replay needs the flow that made the run, not {flow!r}.")
@@ -354,7 +356,7 @@ def replays(
     strict_mode: bool = True,
 ) -> Iterator[Replay]:
     """Replay many runs; see `OpenLog.replays`."""
-    flow = getattr(flow, "__pluperfect_flow__", flow)
+    flow = load_flow(flow) if isinstance(flow, str) else getattr(flow, "__pluperfect_flow__", flow)
     wanted = name if flow is None else flow.name
     found = log.runs(state=state, name=wanted, roots=True)
     return _each(log, found, _moment(since), flow, bodies=bodies, strict_mode=strict_mode)
@@ -383,7 +385,7 @@ def _moment(since: float | datetime | None) -> float:
 
 def check(log: OpenLog, flow: Any, *, since: float | datetime | None = None) -> Upgrade:
     """Replay the runs of a flow under its code of today; see `OpenLog.check`."""
-    flow = getattr(flow, "__pluperfect_flow__", flow)
+    flow = load_flow(flow) if isinstance(flow, str) else getattr(flow, "__pluperfect_flow__", flow)
     if getattr(flow, "kind", None) != "flow":
         raise PluperfectError(f"A check needs a flow, not {flow!r}.")
     found = log.runs(name=flow.name, roots=True)
