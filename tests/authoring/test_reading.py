@@ -51,7 +51,12 @@ def test_at_folds_to_any_entry(log):
     doubles(1)
     run = log.runs(roots=True)[0]
 
-    assert [run.after(n).state and run.after(n).state.kind for n in range(4)] == [None, "Pending", "Running", "Completed"]
+    assert [run.after(n).state and run.after(n).state.kind for n in range(4)] == [
+        None,
+        "Pending",
+        "Running",
+        "Completed",
+    ]
     assert run.after(2).seq == 2
     with pytest.raises(IndexError, match="3 entries"):
         run.after(4)
