@@ -17,6 +17,7 @@ from .announce import announce_birth
 from .arguments import each_run, holds_runs
 from .clock import new_run_id
 from .context import current_frame, current_tags
+from .cues import differs
 from .frames import Frame
 from .futures import Future
 from .inputs import inputs_of
@@ -145,9 +146,16 @@ def born(request: Request) -> Frame:
                 session.release()
                 raise
             return frame(session, run, fresh=False)
-        if run.birth.inputs != inputs and _differs(run.birth, inputs):
+        # Coroutines that go on side by side may call one task in another order than before.
+        cues = parent.cues if parent.definition.owner.is_async else None
+        made = cues is not None and cues.made(run_id)
+        if made or (run.birth.inputs != inputs and differs(run.birth, inputs)):
+            alike = None if cues is None else cues.like(authored.key, request.map_index, inputs)
+            if alike is not None:
+                run_id = alike
+                continue
             flow = parent.flow
-            if flow is None or flow.definition.options["on_divergence"] != "rerun":
+            if not made and (flow is None or flow.definition.options["on_divergence"] != "rerun"):
                 _compare(run, inputs, authored)
             redo += 1
         elif run.final and (
@@ -155,6 +163,8 @@ def born(request: Request) -> Frame:
         ):  # fmt: skip
             redo += 1  # it ended, but what it gave is not on record: the call is made again, beside it
         else:
+            if cues is not None:
+                cues.call(run_id)
             return frame(parent.session, run, fresh=False)
         run_id = child_id(
             parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, redo
@@ -182,19 +192,19 @@ def born(request: Request) -> Frame:
         key,
         request.site,
     )
-    made = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
-    obstacle = outcomes.failed(made, bad, "validation") if bad is not None else None
+    newborn = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
+    obstacle = outcomes.failed(newborn, bad, "validation") if bad is not None else None
     if obstacle is None and not waits:
-        name = name_run(made)
+        name = name_run(newborn)
         if isinstance(name, Failed):
             obstacle = name
         elif name is not None:
-            made.run = Run(run_id, spec=_renamed(spec, name))
-    _be_born(made)
-    announce_birth(made)
+            newborn.run = Run(run_id, spec=_renamed(spec, name))
+    _be_born(newborn)
+    announce_birth(newborn)
     if obstacle is not None:
-        made.propose(Propose(obstacle))
-    return made
+        newborn.propose(Propose(obstacle))
+    return newborn
 
 
 def _renamed(spec: Spec, name: str) -> Spec:
@@ -235,20 +245,10 @@ def _be_born(frame: Frame) -> None:
             raise refusal(frame)
 
 
-def _differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
-    """Whether two calls have inputs that are known to be different."""
-    if [i.name for i in spec.inputs] != [i.name for i in inputs]:
-        return True
-    return any(
-        a.digest is not None and b.digest is not None and a.digest != b.digest
-        for a, b in zip(spec.inputs, inputs, strict=True)
-    )
-
-
 def _compare(run: Run, inputs: tuple[Input, ...], authored: Authored) -> None:
     """Refuse to go on with a recorded run whose inputs were other ones; show both calls."""
     spec = run.birth
-    if not _differs(spec, inputs):
+    if not differs(spec, inputs):
         return
     from .logs import describe_call
 

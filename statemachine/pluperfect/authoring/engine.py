@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -187,7 +188,8 @@ async def _committed(ticket: Any) -> None:
     done: asyncio.Future[None] = loop.create_future()
 
     def tell_loop() -> None:
-        loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(None))
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody awaits it any more
+            loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(None))
 
     ticket.notify(tell_loop)
     await done
@@ -349,6 +351,8 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
         frame = born(request)
         announce_call(frame)
         if frame.run.final:
+            if frame.parent is not None and frame.parent.cues is not None:
+                await frame.parent.cues.answer(frame.run.id)
             await announce_obstacle_async(frame)
         else:
             with under_way(frame):

@@ -25,6 +25,7 @@ from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
 from .announce import announce
 from .children import Children
+from .cues import Cues
 from .sessions import HOLDS, Session
 from .signals import NO_PAYLOAD, FlowStopped
 
@@ -43,6 +44,7 @@ class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
     __slots__ = (
+        "_cues",
         "_stopped",
         "abandoned",
         "args",
@@ -134,6 +136,7 @@ class Frame:
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.deadline: float | None = None
         self._stopped: bool = False
+        self._cues: Cues | None = None
         self.salt: int = 0
 
     @property
@@ -148,6 +151,13 @@ class Frame:
         while frame is not None and frame.definition.kind != "flow":
             frame = frame.parent
         return frame
+
+    @property
+    def cues(self) -> Cues | None:
+        """The recorded calls of this body in their order; None where there can be none."""
+        if self._cues is None and not self.fresh:
+            self._cues = Cues(self.log, self.run.id, self.salt)
+        return self._cues
 
     # --- proposing and recording
 
@@ -273,7 +283,7 @@ class Frame:
             When the body begins, in seconds of the monotonic clock.
         """
         self.children = Children()
-        self.replay = self.assets = self.deadline = None
+        self.replay = self.assets = self.deadline = self._cues = None
         self._stopped = False
         self.salt = self.run.generation
         self.thread: int = threading.get_ident()

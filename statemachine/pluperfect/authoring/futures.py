@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
@@ -183,11 +184,13 @@ class Future(Generic[R]):
 
     async def ended(self) -> None:
         """Wait for the end without blocking the event loop; nobody has looked at it by this."""
+        here = current_frame.get()
         if self._state is not None:
+            if here is not None and here is self._frame.parent and here.cues is not None:
+                await here.cues.answer(self._frame.run.id)
             return
         import asyncio
 
-        here = current_frame.get()
         making: asyncio.Task[None] | None = None
         if self._begin is not None and not self.loop_thread and here is not None and here.occupies_worker(self._frame):
             # As in `wait`: a worker that awaits a call of its own pool makes it, if nobody has begun it.
@@ -278,7 +281,7 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
     waiting = set(futures)
     total = len(waiting)
     until = None if timeout is None else time.monotonic() + timeout
-    for future in waiting:
+    for future in sorted(waiting, key=_recorded_end):
         future.add_done_callback(ended.put)
     while waiting:
         try:
@@ -287,6 +290,14 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
             raise TimeoutError(f"{len(waiting)} of {total} futures have not ended after {timeout} seconds.") from None
         waiting.discard(future)
         yield future
+
+
+def _recorded_end(future: Future[Any]) -> float:
+    """Where the end stands that a call had when its flow was led before; those without one come last."""
+    here = current_frame.get()
+    cues = None if here is None or not future.done() or future.frame.parent is not here else here.cues
+    at = None if cues is None else cues.ended(future.frame.run.id)
+    return math.inf if at is None else at
 
 
 def _not_negative(timeout: float | None) -> None:

@@ -1,0 +1,131 @@
+"""
+The order in which the calls of a body were made and answered, as the record has it.
+
+A body that is led again gets its recorded answers at once. One that has made several calls side by side would go on
+in another order than before, call the same tasks in another order, and not find its calls again. So an answer comes
+on its cue: after all that was recorded before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from ..records import open_row
+from ..states import Input, Spec
+from ..transitions import fold
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .logs import OpenLog
+
+__all__ = ["Cues", "differs"]
+
+PATIENCE: Final = 2.0
+"""Seconds that an answer waits at most for a recorded call that the code may no longer make."""
+
+
+def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
+    """Whether two calls have inputs that are known to be different."""
+    if [i.name for i in spec.inputs] != [i.name for i in inputs]:
+        return True
+    return any(
+        a.digest is not None and b.digest is not None and a.digest != b.digest
+        for a, b in zip(spec.inputs, inputs, strict=True)
+    )
+
+
+class Cues:
+    """
+    The recorded calls of one body.
+
+    All is used in one thread: that of the event loop which awaits the body, or that of the body itself.
+    """
+
+    __slots__ = ("_alike", "_at", "_births", "_count", "_ends", "_kept", "_made", "_waiting")
+
+    def __init__(self, log: OpenLog, run: bytes, generation: int) -> None:
+        self._alike: dict[tuple[Any, ...], deque[bytes]] = {}
+        self._ends: dict[bytes, int] = {}
+        self._made: set[bytes] = set()
+        births: list[tuple[int, bytes]] = []
+        log.log.flush()
+        for child in log.log.children(run):
+            placed = log.log.placed(child)
+            folded = fold(child, (entry for _, row in placed if (entry := open_row(row).entry()) is not None))
+            spec = folded.spec
+            if spec is None or spec.generation != generation:
+                continue
+            self._alike.setdefault(_likeness(spec.key, spec.map_index, spec.inputs), deque()).append(child)
+            births.append((placed[0][0], child))
+            if folded.final:
+                self._ends[child] = placed[-1][0]
+        self._births: list[tuple[int, bytes]] = sorted(births)
+        self._at = 0  # the first of them that has not been made again
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap, by where their ends stand
+        self._count = count()
+        self._kept = True  # whether the order is still kept
+
+    def ended(self, run: bytes) -> int | None:
+        """Where in the log the recorded end of a call stands; None where it has none."""
+        return self._ends.get(run)
+
+    def made(self, run: bytes) -> bool:
+        """Whether the body has made this recorded call already."""
+        return run in self._made
+
+    def call(self, run: bytes) -> None:
+        """The body makes this recorded call."""
+        self._made.add(run)
+        while self._at < len(self._births) and self._births[self._at][1] in self._made:
+            self._at += 1
+        if self._waiting:
+            self._give_cues()
+
+    def like(self, key: str, map_index: int | None, inputs: tuple[Input, ...]) -> bytes | None:
+        """A recorded call of the same task with the very same inputs, which has not been made yet."""
+        if any(given.digest is None for given in inputs):
+            return None
+        alike = self._alike.get(_likeness(key, map_index, inputs))
+        while alike and alike[0] in self._made:
+            alike.popleft()
+        return alike[0] if alike else None
+
+    async def answer(self, run: bytes) -> None:
+        """Wait for the cue of a recorded answer."""
+        end = self._ends.get(run)
+        if end is None or not self._kept:
+            return
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        cue: asyncio.Future[None] = loop.create_future()
+        heappush(self._waiting, (end, next(self._count), cue))
+        # Not at once: what else is ready in the loop may wait for an answer that was there before this one.
+        loop.call_soon(self._give_cues)
+        limit = loop.call_later(PATIENCE, self._give_up)
+        try:
+            await cue
+        finally:
+            limit.cancel()
+
+    def _give_cues(self) -> None:
+        """Wake those whose answers were recorded before the next call that has not come."""
+        coming = self._births[self._at][0] if self._kept and self._at < len(self._births) else math.inf
+        while self._waiting and self._waiting[0][0] < coming:
+            _, _, cue = heappop(self._waiting)
+            if not cue.done():
+                cue.set_result(None)
+
+    def _give_up(self) -> None:
+        """The code has changed: what is recorded next does not come. From here on answers come at once."""
+        self._kept = False
+        self._give_cues()
+
+
+def _likeness(key: str, map_index: int | None, inputs: tuple[Input, ...]) -> tuple[Any, ...]:
+    return (key, map_index, *((given.name, given.digest) for given in inputs))
