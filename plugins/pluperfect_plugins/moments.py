@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from pluperfect.histories import RecordedRun, id_text, short_id
+from pluperfect.places import places
 from pluperfect.transitions import Run, sentence, stamp
-from pluperfect.trees import Event, Moment, Tree, due_at, places
+from pluperfect.trees import Event, Moment, Tree, due_at
 
 from .reading import brief, entry_as_json, run_as_json
 

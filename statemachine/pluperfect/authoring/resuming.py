@@ -15,7 +15,7 @@ from ..states import ABSENT, usable
 from .flows import Flow
 from .logs import OpenLog
 
-__all__ = ["find_flow", "resume"]
+__all__ = ["find_flow", "parameters_of", "resume"]
 
 
 def resume(log: OpenLog, run_id: str) -> RecordedRun:
@@ -43,15 +43,11 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
             " file: pluperfect --trust-imported resume RUN."
         )
     flow = find_flow(spec.entry, spec.name)
-    parameters: dict[str, Any] = {}
-    for given in spec.inputs:
-        if not usable(given.value):
-            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
-            raise PluperfectError(
-                f"{recorded!r} cannot be resumed from here: its parameter {given.name!r} is not on record ({why})."
-                " Call the flow again in the program that has the value, with the same idempotency_key."
-            )
-        parameters[given.name] = log.unpack(given.value)
+    parameters = parameters_of(
+        recorded,
+        "resumed from here",
+        "Call the flow again in the program that has the value, with the same idempotency_key.",
+    )
     options: dict[str, Any] = {} if spec.idempotency_key is None else {"idempotency_key": spec.idempotency_key}
     chosen = flow.with_options(**options)
     try:
@@ -67,6 +63,24 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
         if not recorded.folded.final:
             raise
     return recorded
+
+
+def parameters_of(recorded: RecordedRun, wanted: str, advice: str) -> dict[str, Any]:
+    """
+    The parameters that a flow was called with, decoded, by name.
+
+    Raises:
+        PluperfectError: One is not on record, so that the run cannot be what is wanted; with the advice.
+    """
+    parameters: dict[str, Any] = {}
+    for given in recorded.folded.birth.inputs:
+        if not usable(given.value):
+            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
+            raise PluperfectError(
+                f"{recorded!r} cannot be {wanted}: its parameter {given.name!r} is not on record ({why}). {advice}"
+            )
+        parameters[given.name] = recorded.histories.unpack(given.value)
+    return parameters
 
 
 def find_flow(entry: str, name: str) -> Flow[..., Any]:
@@ -103,6 +117,9 @@ def _module(place: str) -> Any:
             sys.path.insert(0, "")
         return importlib.import_module(place)
     # A script: loaded under a name of its own, so that its `if __name__ == "__main__":` does not run.
+    running = getattr(sys.modules.get("__main__"), "__file__", None)
+    if running is not None and str(Path(running).absolute()) == place:
+        return sys.modules["__main__"]  # it is that script which asks
     name = f"{SCRIPT}{Path(place).stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(Path(place)):
