@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from .digests import Undigestible, digest
@@ -30,6 +29,7 @@ __all__ = [
     "Replay",
     "Section",
     "Side",
+    "Upgrade",
     "differing_inputs",
     "differing_options",
     "differing_outcome",
@@ -210,6 +210,56 @@ class Replay(Struct, frozen=True):
         return f"<Replay {self.name}/{self.run_name} {self.outcome}{told}>"
 
 
+class Upgrade(Struct, frozen=True):
+    """
+    What runs of a flow would do under its code of today.
+
+    Attributes:
+        flow: Its name.
+        replays: One for each run that is looked at.
+        open: The ids of those that have not ended.
+    """
+
+    flow: str
+    replays: tuple[Replay, ...]
+    open: frozenset[str]
+
+    @property
+    def blocked(self) -> tuple[Replay, ...]:
+        """The runs under way that may not go on under this code: it does something else than they have on record."""
+        return tuple(one for one in self.replays if one.run in self.open and one.outcome in (DIVERGED, UNLOADABLE))
+
+    @property
+    def patches(self) -> dict[str, tuple[str, ...]]:
+        """For each patch that the code asks for, the runs under way that need its old branch; where none does, it can go."""
+        names = dict.fromkeys(name for one in self.replays for name in one.patches)
+        return {
+            name: tuple(one.run for one in self.replays if one.patches.get(name) is False and one.run in self.open)
+            for name in names
+        }
+
+    @property
+    def retained(self) -> dict[str, tuple[str, ...]]:
+        """For each patch, the runs that have ended by its old branch: without it, they no longer replay."""
+        names = dict.fromkeys(name for one in self.replays for name in one.patches)
+        return {
+            name: tuple(one.run for one in self.replays if one.patches.get(name) is False and one.run not in self.open)
+            for name in names
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "flow": self.flow,
+            "runs": [{**one.as_dict(), "open": one.run in self.open} for one in self.replays],
+            "blocked": [one.run for one in self.blocked],
+            "patches": {
+                name: {"under way": list(runs), "ended": list(self.retained[name])}
+                for name, runs in self.patches.items()
+            },
+        }
+
+
 # --- comparing --------------------------------------------------------------------------------------------
 
 Describe = Callable[[Any], str]
@@ -253,10 +303,6 @@ def differing_options(recorded: Spec, made: Spec) -> tuple[dict[str, str], dict[
 
 def _option(options: dict[str, Any], name: str) -> str:
     return repr(options[name]) if name in options else "not set"
-
-
-class _Same(Struct, frozen=True):
-    """Nothing differs."""
 
 
 def differing_outcome(
@@ -335,11 +381,3 @@ def _told(state: State, describe: Describe) -> Side:
     elif isinstance(state, Failed | TimedOut | Retrying) and state.error is not None:
         parts["error"] = f"{state.error.type}: {state.error.message}"
     return Side(sentence(state), "", parts)
-
-
-def plain_value(packed: Any) -> Any:
-    """A packed value that is plain data, decoded; None for any other."""
-    try:
-        return msgspec.msgpack.decode(packed.data) if packed.code == 1 else None
-    except (msgspec.DecodeError, AttributeError):
-        return None

@@ -31,6 +31,7 @@ from .transitions import Entry, Materialization, Run, Transition, apply, fold
 from .values import runs_code
 
 if TYPE_CHECKING:
+    from .divergences import Replay
     from .exports import Header
     from .trees import Event, Moment, Tree
 
@@ -241,6 +242,10 @@ class RecordedRun:
         """
         return self.histories.fork(self, at, overrides, flow=flow)
 
+    def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
+        return self.histories.replay(self, flow, bodies=bodies, strict=strict)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedRun) and other._run == self._run
 
@@ -438,6 +443,10 @@ class Histories:
             PluperfectError: This one is only read.
         """
         raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs.")
+
+    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
+        raise NotImplementedError("Only a log that was opened by pluperfect.open(...) can call code.")
 
     # --- evidence
 

@@ -120,8 +120,32 @@ def born(request: Request) -> Frame:
         run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
         known = not parent.fresh
 
-    def frame(session: Session, run: Run, *, fresh: bool) -> Frame:
-        made = Frame(
+    def spec_of(session: Session, run_id: bytes) -> Spec:
+        return Spec(
+            authored.kind,
+            authored.name,
+            authored.key,
+            slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
+            session.root,
+            None if parent is None else parent.run.id,
+            index,
+            request.map_index,
+            0 if parent is None else parent.salt,
+            inputs,
+            authored.code,
+            definition.version,
+            tuple(sorted({*authored.tags, *current_tags.get()})),
+            log.recorded_options(definition),
+            level,
+            authored.entry if authored.kind == "flow" else "",
+            _upstream(request, session, waits=bool(waits)),
+            key,
+            request.site,
+            request.forked,
+        )
+
+    def frame(session: Session, run: Run, *, fresh: bool, kind: type[Frame] = Frame) -> Frame:
+        made = kind(
             session,
             definition,
             run,
@@ -140,6 +164,8 @@ def born(request: Request) -> Frame:
             made.shared = shared_by(log, run)
         return made
 
+    if log.script is not None:  # it is led again beside its record, which answers for everything
+        return log.script.called(parent, run_id, authored, spec_of, frame)
     redo = term = 0
     while known:
         run = log.load(run_id)
@@ -187,28 +213,7 @@ def born(request: Request) -> Frame:
             return frame(parent.session, found, fresh=False)
         override = found
     session = Session(log, run_id, term or 1, unborn=not term) if parent is None else parent.session
-    spec = Spec(
-        authored.kind,
-        authored.name,
-        authored.key,
-        slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
-        session.root,
-        None if parent is None else parent.run.id,
-        index,
-        request.map_index,
-        0 if parent is None else parent.salt,
-        inputs,
-        authored.code,
-        definition.version,
-        tuple(sorted({*authored.tags, *current_tags.get()})),
-        log.recorded_options(definition),
-        level,
-        authored.entry if authored.kind == "flow" else "",
-        _upstream(request, session, waits=bool(waits)),
-        key,
-        request.site,
-        request.forked,
-    )
+    spec = spec_of(session, run_id)
     newborn = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
     obstacle = outcomes.failed(newborn, bad, "validation") if bad is not None else None
     if obstacle is None and not waits:

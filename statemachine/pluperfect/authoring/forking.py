@@ -53,7 +53,7 @@ def fork(log: OpenLog, recorded: RecordedRun, at: int | None, overrides: Mapping
         raise TypeError(f"flow is the flow whose run is forked, not {flow!r}.")
     if flow.name != spec.name:
         raise PluperfectError(f"{recorded!r} is a run of flow {spec.name!r}, and not of {flow.name!r}.")
-    parameters = parameters_of(recorded, "forked", "Call the flow again in the program that has the value.")
+    parameters = parameters_of(log, recorded, "forked")
     forked = Forked(parent.id, number, tree.digest(number), set_for)
     made = RecordedRun(log, new_run_id(log.clock.now()))
     chosen: Flow[..., Any] = flow.with_options(idempotency_key=None)  # type: ignore[reportUnknownVariableType]

@@ -43,11 +43,7 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
             " file: pluperfect --trust-imported resume RUN."
         )
     flow = find_flow(spec.entry, spec.name)
-    parameters = parameters_of(
-        recorded,
-        "resumed from here",
-        "Call the flow again in the program that has the value, with the same idempotency_key.",
-    )
+    parameters = parameters_of(log, recorded, "resumed")
     options: dict[str, Any] = {} if spec.idempotency_key is None else {"idempotency_key": spec.idempotency_key}
     chosen = flow.with_options(**options)
     try:
@@ -65,21 +61,23 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
     return recorded
 
 
-def parameters_of(recorded: RecordedRun, wanted: str, advice: str) -> dict[str, Any]:
+def parameters_of(log: OpenLog, recorded: RecordedRun, what: str) -> dict[str, Any]:
     """
-    The parameters that a flow was called with, decoded, by name.
+    The parameters that a flow run was called with, decoded.
 
     Raises:
-        PluperfectError: One is not on record, so that the run cannot be what is wanted; with the advice.
+        PluperfectError: One is not on record, so that the run cannot be ``what``: resumed, or replayed.
     """
     parameters: dict[str, Any] = {}
     for given in recorded.folded.birth.inputs:
         if not usable(given.value):
             why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
+            advice = " Call the flow again in the program that has the value, with the same idempotency_key."
             raise PluperfectError(
-                f"{recorded!r} cannot be {wanted}: its parameter {given.name!r} is not on record ({why}). {advice}"
+                f"{recorded!r} cannot be {what} from here: its parameter {given.name!r} is not on record ({why})."
+                f"{advice if what == 'resumed' else ''}"
             )
-        parameters[given.name] = recorded.histories.unpack(given.value)
+        parameters[given.name] = log.unpack(given.value)
     return parameters
 
 
