@@ -1,4 +1,4 @@
-"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``why``, ``assets``, ``replay``, ``check``."""
+"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``step``, ``replay`` and others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def commands(cli: Any) -> None:
     here = "pluperfect_plugins.reading"
     cli.add_lazy("runs", f"{here}:runs", "List runs, the youngest first.")
     cli.add_lazy("show", f"{here}:show", "Show a run's history, now or as it was.")
+    cli.add_lazy("step", "pluperfect_plugins.stepping:step", "Go through a run's events, forward and backward.")
     cli.add_lazy("assets", "pluperfect_plugins.lineage:assets", "List assets: what made each, and from what.")
     cli.add_lazy(
         "replay", "pluperfect_plugins.replaying:replay", "Lead code again beside a record: where do they part?"

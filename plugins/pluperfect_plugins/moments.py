@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from pluperfect.histories import RecordedRun, id_text, short_id
+from pluperfect.places import places
 from pluperfect.transitions import Run, sentence, stamp
-from pluperfect.trees import Event, Moment, Tree, due_at, places
+from pluperfect.trees import Event, Moment, Tree, due_at
 
 from .reading import brief, entry_as_json, run_as_json
 
-__all__ = ["at", "moment_lines", "print_events", "print_moment"]
+__all__ = ["at", "moment_lines", "names_at", "print_events", "print_moment"]
 
 _MOST = 40
 
@@ -37,7 +38,7 @@ def print_moment(run: RecordedRun, number: int, *, as_json: bool) -> None:
     tree = run.tree
     moment = at(tree, number)
     if as_json:
-        named = _names(moment)
+        named = names_at(moment)
         shown = run_as_json(run, moment)
         shown["event"] = number
         shown["events"] = len(tree.events)
@@ -56,17 +57,28 @@ def print_moment(run: RecordedRun, number: int, *, as_json: bool) -> None:
         click.echo(f"  {given.name} = {brief(run.histories.describe(given.value))}")
     state = moment.state
     click.echo(f"  after event {number} of {len(tree.events)}: {'not born' if state is None else sentence(state)}")
+    named = names_at(moment)
     if moment.event is not None:
-        click.echo(f"\n{moment.event.line(_names(moment)[moment.event.after.id])}")
+        click.echo(f"\n{moment.event.line(named[moment.event.after.id])}")
     click.echo()
-    for line in moment_lines(moment):
+    for line in moment_lines(moment, named):
         click.echo(line)
 
 
-def moment_lines(moment: Moment) -> Iterator[str]:
-    """The calls with their states, then what was running, due and waiting."""
-    named = _names(moment)
-    calls = [run for run in moment.runs if run.id in named]
+def moment_lines(moment: Moment, named: dict[bytes, str], *, calls: bool = True) -> Iterator[str]:
+    """The runs with their states, unless they are not wanted, then what was running, due and waiting."""
+    if calls:
+        yield from _runs(moment, named)
+    if moment.running:
+        yield f"  running: {_listed(named[run.id] for run in moment.running)}"
+    if moment.due:
+        yield f"  due:     {_listed(f'{named[run.id]} at {stamp(due_at(run) or 0.0)}' for run in moment.due)}"
+    if moment.waiting:
+        yield f"  waiting: {_listed(_waiting(moment, run, named) for run in moment.waiting)}"
+
+
+def _runs(moment: Moment, named: dict[bytes, str]) -> Iterator[str]:
+    calls = moment.runs
     shown = calls if len(calls) <= _MOST else [*calls[:3], *(run for run in calls[3:] if not run.final)][:_MOST]
     width = max((len(named[run.id]) for run in shown), default=0)
     for run in shown:
@@ -75,12 +87,6 @@ def moment_lines(moment: Moment) -> Iterator[str]:
         yield f"  {named[run.id]:<{width}}  {told}"
     if len(shown) < len(calls):
         yield f"  ... and {len(calls) - len(shown)} more, {sum(run.final for run in calls)} of all have ended"
-    if moment.running:
-        yield f"  running: {_listed(named[run.id] for run in moment.running)}"
-    if moment.due:
-        yield f"  due:     {_listed(f'{named[run.id]} at {stamp(due_at(run) or 0.0)}' for run in moment.due)}"
-    if moment.waiting:
-        yield f"  waiting: {_listed(_waiting(moment, run, named) for run in moment.waiting)}"
 
 
 def _waiting(moment: Moment, run: Run, named: dict[bytes, str]) -> str:
@@ -90,7 +96,7 @@ def _waiting(moment: Moment, run: Run, named: dict[bytes, str]) -> str:
     return f"{named[run.id]}, paused" if run.state is not None and run.state.is_paused() else named[run.id]
 
 
-def _names(moment: Moment) -> dict[bytes, str]:
+def names_at(moment: Moment) -> dict[bytes, str]:
     """What each run is called here: the one at the top by its name, what it called by their places."""
     top = moment.run
     named = {} if top.spec is None else {top.id: top.name}
@@ -107,7 +113,7 @@ def print_events(run: RecordedRun, number: int | None, *, as_json: bool) -> None
     """The events of a tree, up to one of them."""
     tree = run.tree
     moment = at(tree, len(tree.events) if number is None else number)
-    named = _names(moment)
+    named = names_at(moment)
     events = tree.events[: moment.number]
     if as_json:
         click.echo(json.dumps([_event(run, event, named) for event in events], indent=2, ensure_ascii=False))

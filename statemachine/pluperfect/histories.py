@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .errors import RedactedValue, UnknownRun, UntrustedValue
+from .errors import PluperfectError, RedactedValue, UnknownRun, UntrustedValue
 from .evidence import Checkpoint, Finding, Proof, Redaction, Report
 from .hooks import Admitted, Log
 from .manager import Hooks
@@ -218,6 +218,30 @@ class RecordedRun:
         """The runs that this one called, in call order; after a retry, those of every attempt."""
         return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
 
+    def fork(
+        self, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, flow: Any = None
+    ) -> RecordedRun:
+        """
+        Begin a new run of the flow that shares the beginning of this one, and carry it out, here and now.
+
+        A call that had ended by event ``at``, at its place and with the same inputs, is answered from this run, and nothing is
+        written for it; a call with an override ends as that says; all others are carried out.
+
+        Args:
+            at: The number of an event, as `events` counts them; the last one where left out.
+            overrides: By the place of a call, such as ``"fetch:2"``: a value, an exception, or a final state.
+            flow: The flow; where left out, it is imported from where the record says.
+
+        Returns:
+            The new run, ended or at rest; whether it failed, its state says.
+
+        Raises:
+            IndexError: There is no such event.
+            ValueError: An override has no place of a call.
+            PluperfectError: This is no root flow run, its function is not found, or a parameter is not on record.
+        """
+        return self.histories.fork(self, at, overrides, flow=flow)
+
     def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
         return self.histories.replay(self, flow, bodies=bodies, strict=strict)
@@ -404,6 +428,22 @@ class Histories:
         self.log.flush()
         return self.log.rebuild()
 
+    def fork(
+        self,
+        run: RecordedRun | str,
+        at: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        flow: Any = None,
+    ) -> RecordedRun:
+        """
+        Only a log that `pluperfect.open` has opened carries runs out.
+
+        Raises:
+            PluperfectError: This one is only read.
+        """
+        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs.")
+
     def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
         raise NotImplementedError("Only a log that was opened by pluperfect.open(...) can call code.")
@@ -428,7 +468,10 @@ class Histories:
         """
         self.log.flush()
         point = Checkpoint.parse(against) if isinstance(against, str) else against
-        report = self.log.verify(None if run_id is None else self.run(run_id)._run, point)
+        only = None if run_id is None else self.run(run_id)._run
+        report = self.log.verify(only, point)
+        if not report.findings:  # where records are wrong, nothing can be said of what they share
+            report = replace(report, findings=tuple(self._forks_amiss(only)))
         if point is not None and key is not None:
             from .signing import checked
 
@@ -437,6 +480,18 @@ class Histories:
                 advice = "Do not believe this checkpoint; take the copy that its owner has."
                 report = replace(report, findings=(*report.findings, Finding(f"{wrong}.", advice)))
         return report
+
+    def _forks_amiss(self, only: bytes | None) -> Iterator[Finding]:
+        from .trees import without_beginning
+
+        for run in without_beginning(self, only):
+            forked = run.birth.forked
+            assert forked is not None
+            yield Finding(
+                f"Run {id_text(run.id)} was forked from run {id_text(forked.run)} at event {forked.at}, which is not in this log"
+                " with that history.",
+                "Import that run as well: a fork says nothing of what it shares.",
+            )
 
     def prove(self, run_id: str, size: int | None = None) -> Proof:
         """

@@ -7,25 +7,21 @@ over a run and all that it called. For a run that called nothing the two agree.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .errors import UnknownRun
 from .records import open_row
 from .states import Looped, Pending, Retrying, Running, State
 from .transitions import Entry, Ruling, Run, apply
 
 if TYPE_CHECKING:
     from .histories import Histories, RecordedRun
+    from .values import Forked
 
-__all__ = ["Event", "Moment", "Tree", "due_at", "find_place", "full_place", "place_name", "places"]
+__all__ = ["Event", "Moment", "Tree", "beginning", "due_at", "without_beginning"]
 
 
 class Event(Struct, frozen=True):
@@ -50,8 +46,11 @@ class Event(Struct, frozen=True):
 
     @property
     def state(self) -> State | None:
-        """The state that it recorded; None where the run stayed as it was."""
-        return None if self.entry is None else self.entry.to
+        """The state that it recorded, which can decode its result; None where the run stayed as it was."""
+        state = None if self.entry is None else self.entry.to
+        if state is not None:
+            self.run.histories.make_readable(state, self.after)
+        return state
 
     def line(self, name: str = "", width: int = 0) -> str:
         """The event in one line: number, time, whose it is, what was recorded."""
@@ -122,6 +121,14 @@ class Moment:
             run for run in self.runs if isinstance(run.state, Pending | Looped | Retrying) and due_at(run) is None
         )
 
+    @cached_property
+    def shared(self) -> Moment | None:
+        """Of a fork: the tree that it was forked from, as it was there; None for others, and where that tree is not in this log."""
+        forked = None if self.run.spec is None else self.run.spec.forked
+        if forked is None:
+            return None
+        return beginning(self._histories, forked)
+
     def blockers(self, run: Run) -> tuple[Run, ...]:
         """The runs that a call waited for and that had not ended."""
         wanted = set(() if run.spec is None else run.spec.upstream)
@@ -188,6 +195,24 @@ class Tree:
         return sha256(b"".join(event.leaf for event in self.events[:number])).digest()
 
 
+def beginning(histories: Histories, forked: Forked) -> Moment | None:
+    """The tree that a fork shares the beginning of, as it was there; None where it is not in this log, or another one."""
+    tree = Tree(histories, forked.run)
+    whole = len(tree.events) >= forked.at and tree.digest(forked.at) == forked.digest
+    return tree.at(forked.at) if whole else None
+
+
+def without_beginning(histories: Histories, run: bytes | None = None) -> list[Run]:
+    """The forks, of all or only this run, whose beginning is not in this log as they share it."""
+    found: list[Run] = []
+    for root in histories.log.find(roots=True) if run is None else (run,):
+        born = next(histories.entries(root, 0, 1), None)
+        spec = getattr(None if born is None else born.to, "spec", None)
+        if spec is not None and spec.forked is not None and beginning(histories, spec.forked) is None:
+            found.append(Run(root, spec=spec))
+    return found
+
+
 def due_at(run: Run) -> float | None:
     """For which time a run waits, UTC seconds since the epoch; None where it waits for none."""
     if run.final:
@@ -198,95 +223,3 @@ def due_at(run: Run) -> float | None:
     if isinstance(state, Retrying) and not state.is_paused():
         return state.due
     return state.due if isinstance(state, Pending) else None
-
-
-# --- places ---------------------------------------------------------------------------------------------
-
-
-def places(moment: Moment) -> dict[str, Run]:
-    """
-    The place of every call in a tree, by which people name it: ``fetch:2``, the third call of ``fetch`` that the run at the top made.
-
-    Calls of one name are counted from 0 within their caller, as the run names that they get by default are. A call that another
-    one made stands behind it: ``part:0/fetch:2``. Where the body of the caller was begun anew, for a retry or another iteration,
-    the number of that generation stands at the end: ``fetch:2@1``.
-    """
-    groups: dict[tuple[bytes | None, str, int], list[Run]] = {}
-    for run in moment.runs:
-        spec = run.spec
-        if spec is not None:
-            groups.setdefault((spec.parent, spec.name, spec.generation), []).append(run)
-    above, found = {moment.run.id: ""}, dict[str, Run]()
-    for run in moment.runs:  # callers come before what they called
-        spec = run.spec
-        if spec is None or run.id in above or spec.parent not in above:
-            continue
-        for name, child in _numbered(groups[spec.parent, spec.name, spec.generation]):
-            if child.id not in above:
-                found[f"{above[spec.parent]}{name}"] = child
-                above[child.id] = f"{above[spec.parent]}{name}/"
-    return found
-
-
-def _numbered(runs: list[Run]) -> Iterator[tuple[str, Run]]:
-    """The calls of one name that one body made, in the order of the code: threads may be born in another one."""
-    in_order: dict[str, list[tuple[int, int]]] = {}
-    for run in runs:
-        spec = run.birth
-        in_order.setdefault(spec.key, []).append((spec.index, -1 if spec.map_index is None else spec.map_index))
-    slots: dict[tuple[str, int, int], int] = {}
-    waiting = {key: iter(sorted(set(indices))) for key, indices in in_order.items()}
-    for run in runs:
-        key = run.birth.key
-        following = next(waiting[key], None)
-        if following is not None:  # None: a call that was made again with other inputs has the place of the first
-            slots[(key, *following)] = len(slots)
-    for run in runs:
-        spec = run.birth
-        number = slots[spec.key, spec.index, -1 if spec.map_index is None else spec.map_index]
-        yield place_name(spec.name, number, spec.generation), run
-
-
-def place_name(name: str, number: int, generation: int = 0) -> str:
-    """A call's place within its caller: the name, the number among the calls of that name, and the generation but for the first."""
-    return f"{name}:{number}@{generation}" if generation else f"{name}:{number}"
-
-
-_PART: Final = re.compile(r"(?P<name>.+?)(?::(?P<number>\d+))?(?:@(?P<generation>\d+))?")
-
-
-def full_place(place: str) -> str:
-    """
-    A place with everything that may be left out: ``fetch`` is ``fetch:0``.
-
-    Raises:
-        ValueError: It names nothing.
-    """
-    parts: list[str] = []
-    for part in str(place).split("/"):
-        found = _PART.fullmatch(part)
-        if found is None:
-            raise ValueError(
-                f"{place!r} is no place of a call. One is NAME or NAME:NUMBER, for instance fetch:2 for the third call of fetch;"
-                " part:0/fetch:2 where part:0 called it."
-            )
-        parts.append(place_name(found["name"], int(found["number"] or 0), int(found["generation"] or 0)))
-    return "/".join(parts)
-
-
-def find_place(moment: Moment, place: str) -> Run:
-    """
-    The call at a place.
-
-    Raises:
-        UnknownRun: There is none; the message names close ones.
-        ValueError: It is no place.
-    """
-    known, wanted = places(moment), full_place(place)
-    if wanted in known:
-        return known[wanted]
-    near = difflib.get_close_matches(wanted, known, 3, 0.5) or list(islice(known, 3))
-    hint = f" There are {len(known)}, such as {', '.join(near)}." if near else " It made no calls."
-    raise UnknownRun(
-        f"Run {moment.run.id.hex() if moment.run.spec is None else moment.run.name} made no call {wanted}.{hint}"
-    )

@@ -13,8 +13,9 @@ import pluperfect
 from pluperfect import Retrying, flow, task
 from pluperfect.authoring.cli import main
 from pluperfect.errors import UnknownRun
+from pluperfect.places import find_place, full_place, places
 from pluperfect.testing import FakeClock
-from pluperfect.trees import due_at, find_place, full_place, places
+from pluperfect.trees import due_at
 
 
 @task(retries=1, retry_delay_seconds=60)

@@ -31,6 +31,7 @@ from .signals import NO_PAYLOAD, FlowStopped
 
 if TYPE_CHECKING:
     from .logs import OpenLog
+    from .sharing import Shared
 
 __all__ = ["Frame", "Session"]
 
@@ -77,6 +78,7 @@ class Frame:
         "runner",
         "salt",
         "session",
+        "shared",
         "thread",
         "ticket",
         "turn",
@@ -136,6 +138,7 @@ class Frame:
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.deadline: float | None = None
         self._stopped: bool = False
+        self.shared: Shared | None = None  # what answers the calls of this body besides its own record
         self._cues: Cues | None = None
         self.salt: int = 0
 
@@ -193,6 +196,8 @@ class Frame:
         if type(decision) is Question:
             return decision
         entry = cast("Entry", decision)
+        if effect.by and type(entry) is Transition and not entry.by:
+            entry = replace(entry, by=effect.by, why=effect.why)
         state = entry.to
         if type(state) is Cached and self.hit is not None:
             entry = replace(entry, to=reuse.cached(self, state))

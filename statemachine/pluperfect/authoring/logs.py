@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -251,6 +251,26 @@ class OpenLog(Histories):
         from . import replaying
 
         return replaying.check(self, flow, since=since)
+
+    # --- what if
+
+    def fork(
+        self,
+        run: RecordedRun | str,
+        at: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        flow: Any = None,
+    ) -> RecordedRun:
+        """
+        Begin a new run that shares the beginning of a recorded one, and carry it out; see `RecordedRun.fork`.
+
+        Raises:
+            PluperfectError: It is no root flow run, its function is not found, or a parameter is not on record.
+        """
+        from . import forking
+
+        return forking.fork(self, self.run(run) if isinstance(run, str) else run, at, overrides or {}, flow)
 
     # --- lifetime
 

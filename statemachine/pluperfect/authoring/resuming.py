@@ -144,6 +144,9 @@ def _module(place: str) -> Any:
             sys.path.insert(0, "")
         return importlib.import_module(place)
     # A script: loaded under a name of its own, so that its `if __name__ == "__main__":` does not run.
+    running = getattr(sys.modules.get("__main__"), "__file__", None)
+    if running is not None and str(Path(running).absolute()) == place:
+        return sys.modules["__main__"]  # it is that script which asks
     name = f"{SCRIPT}{Path(place).stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(Path(place)):
