@@ -1,4 +1,4 @@
-"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``step``, ``why``, ``assets``."""
+"""The reading commands of the command line, as a plugin like any other: ``runs``, ``show``, ``step``, ``test-from``, ``why``, ``assets``."""
 
 from __future__ import annotations
 
@@ -17,4 +17,5 @@ def commands(cli: Any) -> None:
     cli.add_lazy("show", f"{here}:show", "Show a run's history, now or as it was.")
     cli.add_lazy("step", "pluperfect_plugins.stepping:step", "Go through a run's events, forward and backward.")
     cli.add_lazy("assets", "pluperfect_plugins.lineage:assets", "List assets: what made each, and from what.")
+    cli.add_lazy("test-from", "pluperfect_plugins.testwriting:test_from", "Write a pytest file from a run.")
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")
