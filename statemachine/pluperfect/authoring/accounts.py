@@ -49,6 +49,8 @@ _FROM_OUTSIDE: Final = frozenset({"cancelled", "in_doubt"})
 
 NOTHING: Final = "nothing"
 
+_ANOTHER: Final = "The code makes another call here. Put what is new behind `if pluperfect.patched('NAME')`, and keep what was behind `else`."
+
 
 class Child:
     """
@@ -102,6 +104,11 @@ class Call(Struct):
     burst: int
     found: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
+    @property
+    def other_inputs(self) -> bool:
+        """Whether it has other inputs than on record, so that it may be another call altogether."""
+        return any(part == "inputs" for part, _, _ in self.found)
+
 
 class Account:
     """One run, and what its code does."""
@@ -120,8 +127,10 @@ class Account:
         self._children = _children(log, run)
         self._by_id = {child.run.id: child for child in self._children}
         self._by_place: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
+        self._by_task: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
         for child in self._children:
             self._by_place[child.place].append(child)
+            self._by_task[child.place[0], child.place[1], child.place[3]].append(child)
         self._calls: list[Call] = []
         self.answered: list[bytes] = []
         self._generation = 0
@@ -145,25 +154,15 @@ class Account:
 
         Args:
             spec: What is called.
-            alike: Where the one at its place had other inputs, one with the same inputs that was not made yet will do: strands that
-                go on side by side may call one task in any order.
+            alike: Where the one at its place had other inputs, one with the same inputs that was not made yet will do: strands
+                that go on side by side may call one task in any order.
         """
         place = (spec.generation, spec.key, spec.index, spec.map_index)
         found = [child for child in self._by_place.get(place, ()) if not child.called]
         same = next((child for child in found if not child.differs(spec)), None)
-        if same is None and alike:
-            same = next(
-                (
-                    child
-                    for child in self._children
-                    if not child.called
-                    and (child.place[0], child.place[1], child.place[3]) == (place[0], place[1], place[3])
-                    and child.run.birth.inputs
-                    and all(given.digest is not None for given in spec.inputs)
-                    and not child.differs(spec)
-                ),
-                None,
-            )
+        if same is None and alike and spec.inputs and all(given.digest is not None for given in spec.inputs):
+            others = self._by_task.get((spec.generation, spec.key, spec.map_index), ())
+            same = next((child for child in others if not child.called and not child.differs(spec)), None)
         chosen = same or (found[-1] if found else None)
         if chosen is not None:
             for child in self._by_place[chosen.place]:
@@ -212,7 +211,7 @@ class Account:
                 if run in others:
                     continue
                 child = self._by_id.get(run)
-                if child is None or (child.run.state is not None and _stands_in(child.run.state, values, self._log)):
+                if child is None or (child.run.state is not None and _stands_in(child.run.state, values)):
                     continue
                 found.append(child.run.birth.run_name)
             return found
@@ -324,7 +323,10 @@ class Account:
         stop = _ending(live)
         acted = self._offences()
         if acted and stop is None:
-            stop = RecordEnds("unanswered", "")
+            stop = self._stop or RecordEnds("unanswered", "")
+        if stop is None and self._script.clock.stuck:
+            stop = RecordEnds("idle", "the code waits for something that does not come from the record")
+            self.stopped(stop)
         found = self._outcome()
         outside = found is None or _from_outside(found[1]) or (_crashed(found[1]) and not _crashed(to))
         if stop is not None and stop.kind == "unanswered":
@@ -385,7 +387,7 @@ class Account:
         left = [
             child for child in self._children if child.place[0] == generation and not child.called and not child.mark
         ]
-        if stop is not None and stop.kind == "unanswered":
+        if stop is not None and stop.kind in ("unanswered", "idle"):
             left = [child for child in left if child.order < highest]
         placed: list[tuple[float, Difference]] = []
         maps = self._maps(generation, left)
@@ -403,15 +405,25 @@ class Account:
                 if expected is None and not whole and following == math.inf:
                     self._beyond = True  # beyond the end of the record
                     continue
-                placed.append((place, self._other_call(call, expected)))
+                # Before what else is left out there: it is the first of that.
+                placed.append((place if expected is None else place - 0.75, self._other_call(call, expected)))
                 if expected is not None:
                     left.remove(expected)
                 continue
+            if call.other_inputs:
+                before = max((c.child.order for c in calls[:place] if c.child is not None), default=-1)
+                expected = next((child for child in left if before < child.order < call.child.order), None)
+                if expected is not None:
+                    left.remove(expected)
+                    placed.append((place - 0.75, self._other_call(call, expected)))
+                    continue
             for part, recorded, replayed in call.found:
                 placed.append((place, self._other_parts(call, part, recorded, replayed)))
-        if stop is None or stop.kind != "unrecorded":
+        if stop is not None and stop.kind == "unrecorded" and (placed or not left):
+            left = [child for child in left if child.order < highest]  # what comes later it might have called yet
+        if stop is None or stop.kind != "unrecorded" or placed:
             placed += [(self._place_of(child, calls), self._left_over(child)) for child in _firsts(left)]
-        elif not placed and left:
+        elif left:
             placed += [(self._place_of(left[0], calls), self._left_over(left[0]))]
         placed += [(place, difference) for place, difference in maps.values()]
         placed += self._disorder(calls)
@@ -466,14 +478,15 @@ class Account:
             first = min((r for r in rivals if r is not None), key=_order, default=None)
             if first is not None and _order(first) < child.order:
                 assert first.child is not None
+                another = call.other_inputs or first.other_inputs
                 found = [
                     (
                         place - 0.25,
                         self._difference(
-                            "order",
+                            "call" if another else "order",
                             self._recorded_call(first.child),
                             self._made_call(call),
-                            "The code makes the same calls in another order.",
+                            _ANOTHER if another else "The code makes the same calls in another order.",
                         ),
                     )
                 ]
@@ -507,10 +520,8 @@ class Account:
             advice = "The code makes a call that is not on record. Put it behind `if pluperfect.patched('NAME')`."
         else:
             recorded = self._recorded_call(expected)
-            advice = (
-                "The code makes another call here. Put what is new behind `if pluperfect.patched('NAME')`, and keep what was behind"
-                " `else`."
-            )
+            moved = expected.run.birth.name == call.spec.name and expected.run.birth.key != call.spec.key
+            advice = _MOVED if moved else _ANOTHER
         return self._difference("call", recorded, self._made_call(call), advice)
 
     def _other_parts(self, call: Call, part: str, recorded: dict[str, str], replayed: dict[str, str]) -> Difference:
@@ -591,7 +602,7 @@ class Account:
 
     def stopped(self, end: RecordEnds) -> None:
         """The replay ended on the way."""
-        if end.kind == "idle" and self._stop is None:
+        if end.kind == "idle" and not self._differences:
             self._differ(
                 "state",
                 Side(sentence(self.recorded.state) if self.recorded.state is not None else NOTHING),
@@ -726,19 +737,19 @@ def _is_hash(version: str) -> bool:
     return len(version) == 32 and not set(version) - set("0123456789abcdef")
 
 
-def _stands_in(state: State, values: list[Any], log: OpenLog) -> bool:
+def _stands_in(state: State, values: list[Any]) -> bool:
     """Whether the result of a run is among these values, or directly in one: then it may count as known by its identity."""
     try:
         result = state.live if state.live is not None else state.result(raise_on_failure=False)
     except Exception:
         return True
     for value in values:
-        rows: list[Any] = []
+        rows: Any = ()
         if isinstance(value, dict):
-            rows = list(cast("dict[Any, Any]", value).values())
+            rows = cast("dict[Any, Any]", value).values()
         elif isinstance(value, list | tuple):
-            rows = list(cast("list[Any]", value))
-        for one in (value, *rows):
+            rows = cast("list[Any]", value)
+        for one in cast("list[Any]", [value, *rows]):
             try:
                 if one is result or bool(one == result):
                     return True

@@ -196,7 +196,7 @@ class OpenLog(Histories):
 
         Args:
             run: A run, or what `run` finds it by.
-            flow: The flow; where it is left out, it is imported from where the record says that it was defined.
+            flow: The flow, or where it is found: ``module:flow``, ``file.py:flow``; where it is left out, it is imported from where the record says that it was defined.
             bodies: The bodies of tasks are called as well, with what they were given, and what they give is compared.
             strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped, and is a difference.
 
@@ -246,7 +246,7 @@ class OpenLog(Histories):
         Replay the runs of a flow against its code as it is now: which may go on under it, and which patches can go.
 
         Args:
-            flow: The flow.
+            flow: The flow, or where it is found.
             since: Of the runs that have ended, only those that began at this time or later, as for `replays`.
         """
         from . import replaying

@@ -20,9 +20,9 @@ MARK: Final = "patched "
 
 def patched(name: str) -> bool:
     """
-    Whether this run takes the new branch of a change: ``if patched("send a receipt"): ... else: ...``.
+    Say whether this run takes the new branch of a change.
 
-    A run that reaches this for the first time does, and has it on record from then on. One that is led again, resumed or
+    It is asked as ``if patched("send a receipt"): ... else: ...``. A run that reaches this for the first time does, and has it on record from then on. One that is led again, resumed or
     replayed, does if it is on record; where more is recorded that lies behind this place, it was here before the change, and
     takes the old branch. Outside of runs: true.
 

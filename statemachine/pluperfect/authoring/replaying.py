@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -26,9 +26,10 @@ from ..strict import Watch, strict
 from ..transitions import Run
 from .accounts import Account, Call, Child
 from .context import current_frame, current_tags
+from .engine import begin, drive_async
 from .frames import Frame
 from .logs import OpenLog
-from .resuming import find_flow, parameters_of
+from .resuming import find_flow, load_flow, parameters_of
 from .sessions import Session
 from .signals import RecordEnds
 from .virtual import RecordedTime, VirtualLoop
@@ -156,6 +157,7 @@ class Script:
         bodies: Whether the bodies of tasks are called too.
         patches: What was asked for by `pluperfect.patched`, and the answers.
         ended: The runs that were led, in the order in which they ended.
+        put_off: Async tasks that were answered from the record, and whose bodies are called after all else.
     """
 
     def __init__(self, source: OpenLog, root: bytes, *, bodies: bool) -> None:
@@ -169,6 +171,7 @@ class Script:
         self.watch: Watch | None = None
         self.patches: dict[str, bool] = {}
         self.ended: list[Account] = []
+        self.put_off: list[Led] = []
         self._accounts: dict[bytes, Account] = {}
         self._blamed = 0
         self._begun = False  # whether the root was called
@@ -205,8 +208,10 @@ class Script:
             frame: Frame = make(parent.session, found.newborn(), fresh=False, kind=Led)
             assert isinstance(frame, Led)
             frame.account = self.account(found.run.id)
-            account.note(call, frame)
-            return frame
+            if spec.kind == "flow" or not authored.is_async or self._unanswerable(found, generates=authored.generates):
+                account.note(call, frame)
+                return frame
+            self.put_off.append(frame)  # its body would take time, and come in between what is recorded
         why = self._unanswerable(found, generates=authored.generates)
         if why is not None:
             frame = self._ending(make, parent, found.run.id, spec, *why)
@@ -321,6 +326,8 @@ def replay(
                 " or, if you trust whoever made the file, open the log with trust_imported=True (--trust-imported)."
             )
         flow = find_flow(spec.entry, spec.name)
+    elif isinstance(flow, str):
+        flow = load_flow(flow)
     flow = getattr(flow, "__pluperfect_flow__", flow)
     if getattr(flow, "kind", None) != "flow":
         raise PluperfectError(f"A replay needs the flow that made the run, not {flow!r}.")
@@ -349,7 +356,7 @@ def replays(
     strict_mode: bool = True,
 ) -> Iterator[Replay]:
     """Replay many runs; see `OpenLog.replays`."""
-    flow = getattr(flow, "__pluperfect_flow__", flow)
+    flow = load_flow(flow) if isinstance(flow, str) else getattr(flow, "__pluperfect_flow__", flow)
     wanted = name if flow is None else flow.name
     found = log.runs(state=state, name=wanted, roots=True)
     return _each(log, found, _moment(since), flow, bodies=bodies, strict_mode=strict_mode)
@@ -378,7 +385,7 @@ def _moment(since: float | datetime | None) -> float:
 
 def check(log: OpenLog, flow: Any, *, since: float | datetime | None = None) -> Upgrade:
     """Replay the runs of a flow under its code of today; see `OpenLog.check`."""
-    flow = getattr(flow, "__pluperfect_flow__", flow)
+    flow = load_flow(flow) if isinstance(flow, str) else getattr(flow, "__pluperfect_flow__", flow)
     if getattr(flow, "kind", None) != "flow":
         raise PluperfectError(f"A check needs a flow, not {flow!r}.")
     found = log.runs(name=flow.name, roots=True)
@@ -438,6 +445,8 @@ def _lead(script: Script, flow: Flow[..., Any], run: bytes, parameters: dict[str
         account = script.account(run)
         if account not in script.ended:
             account.close()
+    for frame in script.put_off:  # which may put off others
+        _await(_called_late(frame), script.clock)
 
 
 def _await(made: Any, clock: RecordedTime) -> None:
@@ -445,7 +454,7 @@ def _await(made: Any, clock: RecordedTime) -> None:
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
-            runner.run(_whole(made), context=copy_context())
+            runner.run(made, context=copy_context())
 
     try:
         asyncio.get_running_loop()
@@ -458,5 +467,10 @@ def _await(made: Any, clock: RecordedTime) -> None:
         pool.submit(copy_context().run, run).result()
 
 
-async def _whole(made: Any) -> Any:
-    return await made
+async def _called_late(frame: Led) -> None:
+    token = current_frame.set(frame.parent)
+    try:
+        with suppress(RecordEnds):
+            await drive_async(begin(frame), frame)
+    finally:
+        current_frame.reset(token)

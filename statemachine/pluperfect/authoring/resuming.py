@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..states import ABSENT, usable
 from .flows import Flow
 from .logs import OpenLog
 
-__all__ = ["find_flow", "parameters_of", "resume"]
+__all__ = ["find_flow", "load_flow", "parameters_of", "resume"]
 
 
 def resume(log: OpenLog, run_id: str) -> RecordedRun:
@@ -95,9 +96,7 @@ def find_flow(entry: str, name: str) -> Flow[..., Any]:
             " imported. Call it again in its own program, with the same idempotency_key."
         )
     try:
-        found: Any = _module(place)
-        for part in qualname.split("."):
-            found = getattr(found, part)
+        found: Any = _attribute(place, qualname)
     except (ImportError, OSError, AttributeError) as error:
         raise PluperfectError(
             f"Flow {name!r} was recorded as {entry}, which cannot be imported: {error}. Run this where the program is"
@@ -107,6 +106,36 @@ def find_flow(entry: str, name: str) -> Flow[..., Any]:
     if not isinstance(found, Flow):
         raise PluperfectError(f"{entry} is a {type(found).__name__}, not the flow {name!r} that the record names.")
     return found  # type: ignore[reportUnknownVariableType]
+
+
+def load_flow(place: str) -> Any:
+    """
+    Import the flow that somebody names as ``module:flow`` or ``file.py:flow``.
+
+    Raises:
+        PluperfectError: It is not there, or is no flow.
+    """
+    module, _, qualname = place.rpartition(":")
+    if not module or not qualname:
+        raise PluperfectError(f"{place!r} names no flow. Write module:flow or file.py:flow.")
+    try:
+        found = _attribute(os.path.abspath(module) if module.endswith(".py") else module, qualname)  # noqa: PTH100
+    except Exception as error:  # a module may raise anything while it is imported
+        raise PluperfectError(
+            f"{place} cannot be imported: {type(error).__name__}: {error}. Run this where it is importable, for instance in its"
+            " folder."
+        ) from error
+    found = getattr(found, "__pluperfect_flow__", found)
+    if not isinstance(found, Flow):
+        raise PluperfectError(f"{place} is a {type(found).__name__}, and no flow.")
+    return found  # type: ignore[reportUnknownVariableType]
+
+
+def _attribute(place: str, qualname: str) -> Any:
+    found: Any = _module(place)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def _module(place: str) -> Any:

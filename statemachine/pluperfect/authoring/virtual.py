@@ -32,6 +32,8 @@ class RecordedTime:
         self._start = start
         self.passed: float = 0.0
         """Seconds since the start."""
+        self.stuck: bool = False
+        """Whether the code waits for something that never comes."""
 
     def now(self) -> float:
         """UTC seconds since the epoch."""
@@ -119,6 +121,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                     turn.set_result(None)
             self._cues.clear()
         else:
+            clock.stuck = True
             raise RecordEnds("idle", "the code waits for something that does not come from the record")
         return []
 
