@@ -23,4 +23,5 @@ def commands(cli: Any) -> None:
     cli.add_lazy(
         "check", "pluperfect_plugins.replaying:check", "Which runs may go on under new code, and which patches can go?"
     )
+    cli.add_lazy("test-from", "pluperfect_plugins.testwriting:test_from", "Write a pytest file from a run.")
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")

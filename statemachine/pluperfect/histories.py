@@ -45,6 +45,7 @@ from .transitions import Entry, Materialization, Run, Transition, apply, fold
 from .values import runs_code
 
 if TYPE_CHECKING:
+    from .authoring.retaking import Retaken
     from .divergences import Replay
     from .exports import Header
     from .trees import Event, Moment, Tree
@@ -256,6 +257,21 @@ class RecordedRun:
         """
         return self.histories.fork(self, at, overrides, flow=flow)
 
+    def replay_task(
+        self,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """Call this task's body again, with what it was given; see `pluperfect.authoring.logs.OpenLog.replay_task`."""
+        return self.histories.replay_task(
+            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, strict=strict, debug=debug
+        )
+
     def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
         return self.histories.replay(self, flow, bodies=bodies, strict=strict)
@@ -466,6 +482,20 @@ class Histories:
             PluperfectError: This one is only read.
         """
         raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs.")
+
+    def replay_task(
+        self,
+        run: RecordedRun | str,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """Call the body of a recorded task run again; a log that was opened by `pluperfect.open` does that."""
+        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to call code.")
 
     def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""

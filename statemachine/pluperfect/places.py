@@ -12,14 +12,20 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
 
 from .errors import UnknownRun
+from .states import ABSENT, RESULT, Packed
 from .transitions import Run
 from .trees import Moment
 from .values import Spec
 
-__all__ = ["any_generation", "find_place", "full_place", "place_name", "places"]
+if TYPE_CHECKING:
+    from .histories import RecordedRun
+
+__all__ = ["any_generation", "calls", "find_place", "full_place", "place_name", "places"]
 
 
 class _Call(NamedTuple):
@@ -154,3 +160,24 @@ def find_place(moment: Moment, place: str) -> Run:
 def any_generation(place: str) -> str:
     """The same place without the generations of the bodies."""
     return "/".join(re.sub(r"@\d+$", "", part) for part in place.split("/"))
+
+
+def calls(run: RecordedRun) -> list[str]:
+    """The calls of a run and of all that it called, in the order of their births, each with its place and its inputs."""
+    tree = run.tree
+    found = places(tree.at(len(tree.events)), shared=True)
+    named = {one.id: place for place, one in found.items()}
+
+    def shown(given: Any) -> str:
+        packed = given.value
+        if isinstance(packed, Packed) and packed.code == RESULT:
+            cited = msgspec.msgpack.decode(packed.data)
+            return f"<{named.get(cited, 'another run')}>" if isinstance(cited, bytes) else "<other runs>"
+        if isinstance(packed, Packed) and packed.code != ABSENT:
+            return run.histories.describe(packed)
+        return "<other runs>" if packed is None or given.digest is None else f"<{given.digest.hex()[:8]}>"
+
+    return [
+        f"{place}({', '.join(f'{given.name}={shown(given)}' for given in one.birth.inputs)})"
+        for place, one in found.items()
+    ]

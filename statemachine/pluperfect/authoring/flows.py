@@ -68,17 +68,8 @@ class Flow(Authored, Generic[P, R]):
         return self._carry_out(parameters, root_id=run_id, forked=forked)
 
     def _carry_out(self, parameters: dict[str, Any], **how: Any) -> Any:
-        args: list[Any] = []
-        kwargs = dict(parameters)
-        for name, parameter in self.binder.signature.parameters.items():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                args.extend(kwargs.pop(name, ()))
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                kwargs.update(kwargs.pop(name, {}))
-            elif parameter.kind is not parameter.KEYWORD_ONLY and name in kwargs:
-                args.append(kwargs.pop(name))
         make = engine.call_async if self.is_async else engine.call
-        return make(Request(self, tuple(args), kwargs, **how))
+        return make(Request(self, *self.binder.arguments(parameters), **how))
 
     def _default_version(self) -> str | None:
         """The MD5 of the file that defines it: another file, another version. None where there is no file."""

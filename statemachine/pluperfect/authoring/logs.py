@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .definitions import Authored
     from .recovery import Recovered, Repair
     from .replaying import Script
+    from .retaking import Retaken
     from .validation import Validator
 
 __all__ = ["OpenLog", "address", "default_uri", "nearest_log", "open"]
@@ -251,6 +252,43 @@ class OpenLog(Histories):
         from . import replaying
 
         return replaying.check(self, flow, since=since)
+
+    def replay_task(
+        self,
+        run: RecordedRun | str,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """
+        Call the body of one recorded task run again, with what it was given then; nothing is recorded.
+
+        It gets the recorded inputs, loop payload and attempt number, and calls that it makes are answered from the record.
+
+        Args:
+            run: The run of a task, or what `run` finds it by.
+            attempt: Which one, from 1 within its iteration; the last one where left out.
+            iteration: Which iteration of a loop, from 1; the last one that had the attempt where left out.
+            inputs: In the place of recorded inputs, or of those that are not on record.
+            task: The task; where left out, it is looked for in the modules that the flow's module imports.
+            strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped.
+            debug: Under pdb: it stops at the first line of the body, and where the body raises.
+
+        Raises:
+            UnknownRun: There is no such run.
+            LookupError: It has no such attempt.
+            SideEffect: In strict mode, the body reached outside.
+            PluperfectError: It is no task run, its function is not found, or an input is not on record.
+        """
+        from . import retaking
+
+        recorded = self.run(run) if isinstance(run, str) else run
+        wanted = retaking.Wanted(attempt, iteration, inputs or {}, task, strict, debug)
+        return retaking.retake(self, recorded, wanted)
 
     # --- what if
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Divergence, PluperfectError
 from ..places import any_generation, full_place, place_name
-from ..states import Cached, Completed, Failed, Input, State, usable
+from ..states import Cached, Completed, Error, Failed, Input, Packed, State, usable
 from ..transitions import Run
 from ..trees import beginning
 from ..values import Forked, Override
@@ -50,9 +50,10 @@ class Level:
         root: The shared root run; None where there are only overrides.
         runs: The runs of its tree as they were at the fork, by id.
         complete: Whether every task has an override: one without is an error.
+        live: The places for which that does not hold.
     """
 
-    __slots__ = ("_alike", "complete", "overrides", "root", "runs", "used")
+    __slots__ = ("_alike", "complete", "live", "overrides", "root", "runs")
 
     def __init__(
         self,
@@ -61,20 +62,22 @@ class Level:
         runs: Mapping[bytes, Run] | None = None,
         *,
         complete: bool = False,
+        live: Iterable[str] = (),
     ) -> None:
         self.overrides: dict[str, Override] = {override.place: override for override in overrides}
         self.root: bytes | None = root
         self.runs: Mapping[bytes, Run] = runs or {}
         self.complete = complete
-        self.used: set[str] = set()
+        self.live: frozenset[str] = frozenset(live)
         self._alike: dict[tuple[bytes, int], dict[tuple[Any, ...], list[Run]]] = {}
 
     def override(self, place: str) -> Override | None:
         """What was set for a place, or for the place whatever the generation."""
-        found = self.overrides.get(place) or self.overrides.get(any_generation(place))
-        if found is not None:
-            self.used.add(found.place)
-        return found
+        return self.overrides.get(place) or self.overrides.get(any_generation(place))
+
+    def wants(self, place: str) -> bool:
+        """Whether the call at this place must not be carried out."""
+        return self.complete and not self.within(place) and not {place, any_generation(place)} & self.live
 
     def within(self, place: str) -> bool:
         """Whether something was set for a call that the call at this place makes."""
@@ -142,7 +145,7 @@ class Shared:
             if override is not None:
                 return override
             inner = inner or level.within(place)
-            if level.complete and authored.kind == "task" and not inner:
+            if authored.kind == "task" and level.wants(place):
                 raise Divergence(
                     f"The call {place} has no stub: {authored.name} was not called there in the run that the stubs come from."
                     " Bring the code back to what was recorded, or add a stub for it."
@@ -274,6 +277,10 @@ def packed_override(log: OpenLog, place: str, given: Any) -> Override:
     """
     place = full_place(place)
     message = ""
+    if isinstance(given, Packed):
+        return Override(place, given)
+    if isinstance(given, Error):
+        return Override(place, None, given)
     if isinstance(given, State):
         if not given.final:
             raise TypeError(
@@ -287,6 +294,7 @@ def packed_override(log: OpenLog, place: str, given: Any) -> Override:
     return Override(place, None, packed_error(log, given), message)
 
 
-def stubbed(log: OpenLog, outcomes: Mapping[str, Any], *, complete: bool = True) -> Level:
-    """Stubs for the calls of the root runs to come."""
-    return Level([packed_override(log, place, given) for place, given in outcomes.items()], complete=complete)
+def stubbed(log: OpenLog, outcomes: Mapping[str, Any], *, live: Iterable[str] = ()) -> Level:
+    """Stubs for the calls of the root runs to come; a call of a task without one, and not at a ``live`` place, is an error."""
+    made = [packed_override(log, place, given) for place, given in outcomes.items()]
+    return Level(made, complete=True, live=map(full_place, live))
