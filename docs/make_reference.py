@@ -29,7 +29,7 @@ MODULES = (
     " pluperfect.cache_policies pluperfect.assets pluperfect.runtime pluperfect.context pluperfect.logging"
     " pluperfect.logging.loggers pluperfect.settings pluperfect.results pluperfect.serializers"
     " pluperfect.utilities.annotations pluperfect.utilities.math pluperfect.utilities.hashing pluperfect.errors"
-    " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence"
+    " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence pluperfect.divergences"
     " pluperfect.signing"
     " pluperfect.testing pluperfect.testing.utilities pluperfect pluperfect.client.schemas.objects pluperfect_dask"
 ).split()
