@@ -32,6 +32,7 @@ from .values import runs_code
 
 if TYPE_CHECKING:
     from .authoring.retaking import Retaken
+    from .comparing import Diff
     from .divergences import Replay
     from .exports import Header
     from .trees import Event, Moment, Tree
@@ -219,6 +220,16 @@ class RecordedRun:
         """The runs that this one called, in call order; after a retry, those of every attempt."""
         return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
 
+    def diff(self, other: RecordedRun) -> Diff:
+        """
+        Hold this run against another one of the same flow: where they part first, and which calls differ in what.
+
+        Calls are aligned by their places. Times are not compared; how long each call lasted is told beside what differs.
+        """
+        from .comparing import diff
+
+        return diff(self, other)
+
     def fork(
         self, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, flow: Any = None
     ) -> RecordedRun:
@@ -250,12 +261,13 @@ class RecordedRun:
         iteration: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         task: Any = None,
+        flow: Any = None,
         strict: bool = True,
         debug: bool = False,
     ) -> Retaken:
         """Call this task's body again, with what it was given; see `pluperfect.authoring.logs.OpenLog.replay_task`."""
         return self.histories.replay_task(
-            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, strict=strict, debug=debug
+            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, flow=flow, strict=strict, debug=debug
         )
 
     def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
@@ -468,6 +480,7 @@ class Histories:
         iteration: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         task: Any = None,
+        flow: Any = None,
         strict: bool = True,
         debug: bool = False,
     ) -> Retaken:
