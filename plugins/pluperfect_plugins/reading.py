@@ -190,13 +190,15 @@ def runs(
         table.add_row(
             str(row["run_name"]),
             str(row["name"]),
-            f"[{colour}]{row['state']}[/]",
+            f"[{colour}]{row['state']}{', interrupted' if row['interrupted'] else ''}[/]",
             str(row["began"])[:19],
             f"{row['took']:.2f}s",
             str(row["children"]),
             short_id(bytes.fromhex(str(row["id"]).replace("-", ""))),
         )
     Console(width=None if _is_terminal() else 120).print(table)
+    if any(row["interrupted"] for row in rows):
+        click.echo("Interrupted: the process died that carried it out. `pluperfect resume RUN` goes on with it.")
 
 
 def _is_terminal() -> bool:
@@ -216,6 +218,7 @@ def _summary(run: RecordedRun) -> dict[str, Any]:
         "run_name": spec.run_name,
         "state": getattr(state, "name", state.kind),
         "kind_of_state": state.kind,
+        "interrupted": run.interrupted,
         "message": state.message,
         "began": stamp(folded.born),
         "took": round(max(folded.updated - folded.born, 0.0), 6),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 
 from pluperfect.divergences import DIVERGED, EXTENDED, SAME, UNANSWERED, UNLOADABLE, Difference, Replay, Side, Upgrade
+from pluperfect.errors import PluperfectError, UnknownRun
 from pluperfect.sites import line_of, shown_site
 
 from .columns import columns
@@ -97,7 +98,7 @@ def replay(
         raise click.UsageError("Give a run, or --all, --state, --name or --since for many.")
     log = desk.log
     options: dict[str, Any] = {"flow": flow, "bodies": bodies, "strict": not no_strict}
-    with redirect_stdout(sys.stderr):  # what the code prints is no answer of this command
+    with _led():
         if run is not None:
             found = [log.replay(run, **options)]
         else:
@@ -113,6 +114,19 @@ def replay(
     else:
         _print_replay(found[0])
     sys.exit(_exit_code(found))
+
+
+@contextmanager
+def _led() -> Iterator[None]:
+    """While code is led: what it prints is no answer of the command; and where there is none, nothing can be said."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except UnknownRun:
+        raise
+    except PluperfectError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
 
 
 def _exit_code(found: Iterable[Replay]) -> int:
@@ -215,7 +229,7 @@ def check(desk: Any, flow: str, since: float | None, as_json: bool) -> None:
 
     Exits with 1 if a run that is under way would go another way than it has on record, with 2 if that cannot be said.
     """
-    with redirect_stdout(sys.stderr):
+    with _led():
         found: Upgrade = desk.log.check(flow, since=since)
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))

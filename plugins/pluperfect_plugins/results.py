@@ -25,6 +25,7 @@ from pluperfect.cache_policies import NoCache
 from pluperfect.digests import SCRIPT
 from pluperfect.errors import UnpackableValue
 from pluperfect.hooks import Option, Unpacked, hookimpl
+from pluperfect.pickling import dumps, dumps_by_value
 from pluperfect.states import FOREIGN, PICKLE, PLAIN, TYPED, Packed
 
 __all__ = ["options", "pack", "unpack"]
@@ -238,7 +239,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _pickled(value: Any) -> bytes:
     try:
-        data = pickle.dumps(value, 5)
+        data = dumps(value)
         if b"__main__" not in data and SCRIPT.encode() not in data:
             return data
     except Exception:
@@ -249,9 +250,8 @@ def _pickled(value: Any) -> bytes:
         if name.startswith(SCRIPT):  # as `__main__` always is: by value, since nobody can import it
             cloudpickle.register_pickle_by_value(module)  # type: ignore[reportUnknownMemberType]
 
-    dumps = cast("Callable[[Any], bytes]", cloudpickle.dumps)  # type: ignore[reportUnknownMemberType]
     try:
-        return dumps(value)
+        return dumps_by_value(value)
     except Exception as error:
         path, culprit = _culprit(value, "$", 0)
         kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"

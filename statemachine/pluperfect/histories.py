@@ -26,7 +26,21 @@ from .evidence import Checkpoint, Finding, Proof, Redaction, Report
 from .hooks import Admitted, Log
 from .manager import Hooks
 from .records import decode, open_row
-from .states import ABSENT, KINDS, PLAIN, RESULT, Cached, Packed, Running, Spec, State, StateDetails, codec_of, usable
+from .states import (
+    ABSENT,
+    KINDS,
+    PLAIN,
+    RESULT,
+    Cached,
+    Packed,
+    Retrying,
+    Running,
+    Spec,
+    State,
+    StateDetails,
+    codec_of,
+    usable,
+)
 from .transitions import Entry, Materialization, Run, Transition, apply, fold
 from .values import runs_code
 
@@ -276,6 +290,15 @@ class RecordedRun:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedRun) and other._run == self._run
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run has not ended, is not paused, and nobody alive carries it out: it waits to be resumed."""
+        run = self.folded
+        if run.final or (isinstance(run.state, Retrying) and run.state.cause == "paused"):
+            return False
+        holder = self.histories.log.holder(run.birth.root)
+        return holder is None or bool(holder.gone)
 
     def __hash__(self) -> int:
         return hash(self._run)

@@ -144,7 +144,7 @@ def runs_code(packed: Packed) -> bool:
     if packed.code == TYPED:
         try:
             reference = msgspec.msgpack.decode(packed.data)[0]
-        except (msgspec.DecodeError, LookupError, TypeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
             return True
         return not isinstance(reference, str) or ":" in reference
     return packed.code not in (PLAIN, ABSENT, RESULT)

@@ -105,7 +105,7 @@ class Environment:
         with self.read() as rows:
             try:
                 wrong = tail(rows)
-            except (StoreDamaged, msgspec.MsgspecError) as error:
+            except (StoreDamaged, msgspec.MsgspecError, UnicodeDecodeError) as error:
                 wrong = f"the last record or its head cannot be read: {error}"
         if wrong is not None:
             raise StoreDamaged(
@@ -436,7 +436,7 @@ def _check_format(folder: Path, stored: bytes | None) -> None:
     try:
         form = msgspec.msgpack.decode(stored, type=dict[str, int])
         version, reader, writer = form["version"], form["min_reader"], form["min_writer"]
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise _foreign(folder) from error
     if max(reader, writer) > FORMAT["version"]:
         raise StoreError(

@@ -242,3 +242,8 @@ def test_a_command_on_a_store_that_is_not_there_says_so_and_makes_none(tmp_path,
         assert result.exit_code == 2, result.output
         assert f"There is no store in {typo}" in result.output
         assert not typo.exists()
+    for home in ({"PLUPERFECT_STORE": str(typo)}, {"PLUPERFECT_HOME": str(typo)}):
+        result = CliRunner().invoke(main, command, env={"PLUPERFECT_STORE": None, "PLUPERFECT_HOME": None, **home})
+        assert result.exit_code == 2, result.output
+        assert "There is no store in" in result.output
+        assert not typo.exists()

@@ -10,9 +10,11 @@ import textwrap
 import time
 
 import pytest
+from click.testing import CliRunner
 
 import pluperfect
 from pluperfect import LOOP, effect_id, flow, task
+from pluperfect.authoring.cli import main
 from pluperfect.errors import Fenced, Refused
 from pluperfect.testing import FakeClock, kinds
 
@@ -294,6 +296,16 @@ def test_what_is_in_doubt_is_listed_and_its_flow_is_interrupted(left):
     with pluperfect.open(left()) as log:
         assert [run.name for run in log.in_doubt()] == ["mail-0"]
         assert [run.folded.birth.name for run in log.interrupted()] == ["letters"]
+
+
+def test_the_list_of_runs_says_which_were_left_behind_and_what_goes_on_with_them(left):
+    uri = left()
+
+    before = CliRunner().invoke(main, ["--store", uri, "runs"]).output
+    assert "Running, interrupted" in before
+    assert "`pluperfect resume RUN`" in before
+    assert CliRunner().invoke(main, ["--store", uri, "resume", "--all"]).exit_code == 0
+    assert "interrupted" not in CliRunner().invoke(main, ["--store", uri, "runs"]).output.lower()
 
 
 def test_recover_goes_on_with_what_dead_processes_left(left):

@@ -13,6 +13,7 @@ from pluperfect.errors import Divergence, Fenced, RuleError
 from pluperfect.hooks import Option
 from pluperfect.runtime import task_run
 from pluperfect.testing import FakeClock, kinds
+from runners import programs
 
 
 class Dies:
@@ -541,3 +542,24 @@ def test_a_body_whose_calls_cannot_be_ended_leaves_nothing_behind_that_later_cal
         roots = [run.folded.birth.name for run in log.runs(roots=True)]
         assert roots == ["after", "left-async", "after", "left"]
     assert runner.closed == 2
+
+
+def test_a_recorded_exception_is_caught_by_its_class_in_the_second_process(store):
+    tried = []
+
+    @flow(idempotency_key="refused")
+    def whole():
+        try:
+            programs.refuses()
+        except programs.Refusal as refused:
+            code = refused.code
+        try:
+            programs.does_not_reach()
+        except programs.NotReached as lost:
+            tried.append((code, lost.port, lost.errno, str(lost)))
+        return len(tried)
+
+    first_process(store, lambda run, p, d: d.name == "whole" and p.to.final, whole)
+    with second_process(store):
+        assert whole() == 2
+    assert tried == [(7, 25, 111, "[Errno 111] there:25 is not reached")] * 2

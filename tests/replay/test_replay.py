@@ -742,3 +742,92 @@ def test_resume_refuses_what_a_replay_has_found(store):
         assert len(log.check(other).blocked) == 1
         with pytest.raises(Divergence):
             other()
+
+
+def test_a_fork_replays_with_what_it_shares(log):
+    @flow
+    def inner(x):
+        return add(add(x))
+
+    @flow
+    def whole():
+        return [add(1), inner(2), add(3), add(4)]
+
+    assert whole() == [2, 4, 4, 5]
+    last = next(event.number for event in log.run("whole").events if event.run.name == "add-2" and event.state.final)
+    fork = log.fork("whole", last, {"add:2": 70}, flow=whole)
+    assert 70 in fork.result()
+
+    assert log.replay(fork, whole).outcome == "same"
+
+    @flow(name="whole")
+    def other():
+        return [add(1), inner(2), add(5), add(4)]
+
+    found = log.replay(fork, other)
+    assert (found.outcome, found.first.recorded.parts) == ("diverged", {"a": "3"})
+
+
+def test_an_imported_file_and_the_code_are_enough(tmp_path, clock):
+    @flow
+    def whole(n):
+        return [add(k) for k in range(n)]
+
+    with pluperfect.open(f"lmdb:{tmp_path / 'here'}", clock=clock, entry_points=False) as here:
+        whole(3)
+        here.export(tmp_path / "run.plu", ["whole"])
+    with pluperfect.open(f"lmdb:{tmp_path / 'there'}", clock=clock, entry_points=False) as there:
+        there.import_runs(tmp_path / "run.plu")
+        assert outcome(there, whole) == "same"
+        with pytest.raises(PluperfectError, match="its history names the module to load"):
+            there.replay("whole")
+
+
+def test_a_record_of_an_unknown_type_is_left_out_and_named(log):
+    @flow
+    def whole():
+        return add(1)
+
+    whole()
+    assert replayed(log, whole).warnings == ()
+    account = log.log.placed
+
+    class Later:
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+        def placed(self, run):
+            import msgspec
+
+            rows = account(run)
+            unknown = [bytes(run), len(rows) + 1, 5, 0, "dist/later", 7, bytes(32), {}, {}]
+            return [*rows, (10**6, msgspec.msgpack.encode([msgspec.msgpack.encode(unknown), ()]))]
+
+    inner, log.log = log.log, Later()
+    try:
+        found = log.replay("whole", whole)
+    finally:
+        log.log = inner
+
+    assert found.outcome == "same"
+    assert "1 records of" in found.warnings[0]
+
+
+def test_a_long_replay_makes_no_call(tmp_path):
+    made = []
+
+    @task
+    def one(n):
+        made.append(n)
+        return n
+
+    @flow
+    def many(n):
+        return sum(one(k) for k in range(n))
+
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
+        many.with_options(durability="lazy")(1000)
+        del made[:]
+        found = log.replay("many", many.with_options(durability="lazy"))
+
+    assert (found.outcome, found.sections[0].calls, made) == ("same", 1000, [])

@@ -144,3 +144,27 @@ def raises_what_cannot_travel():
 @task
 def warns():
     logging.getLogger("pluperfect.mine").warning("careful")
+
+
+class Refusal(Exception):
+    """An exception as libraries write them: its constructor takes other arguments than it hands on."""
+
+    def __init__(self, reason, *, code):
+        super().__init__(f"{reason} ({code})")
+        self.code = code
+
+
+class NotReached(OSError):
+    def __init__(self, host, port):
+        super().__init__(111, f"{host}:{port} is not reached")
+        self.port = port
+
+
+@task
+def refuses():
+    raise Refusal("no", code=7)
+
+
+@task
+def does_not_reach():
+    raise NotReached("there", 25)

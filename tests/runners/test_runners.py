@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pluperfect
-from pluperfect import flow, tags
+from pluperfect import flow, tags, task
 from pluperfect.errors import MissingContextError, RunnerUnavailable, UnpackableValue, WorkerDied
 from pluperfect.task_runners import (
     AsyncioTaskRunner,
@@ -378,3 +378,38 @@ def test_settings_of_a_cluster_that_exclude_one_another_are_refused():
         DaskTaskRunner(cluster=object(), cluster_class="distributed.LocalCluster")
     with pytest.raises(ValueError, match="asynchronous"):
         DaskTaskRunner(cluster_kwargs={"asynchronous": True})
+
+
+@pytest.mark.parametrize("caught", [True, False])
+def test_a_call_that_its_runner_does_not_take_has_crashed_and_its_flow_does_not_wait_for_it(log, caught):
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+
+    @task
+    def called():
+        return 1
+
+    @flow(task_runner=closed)
+    def whole():
+        if not caught:
+            called.submit()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            called.submit()
+        return 3
+
+    state = whole(return_state=True)
+    assert state.is_completed() is caught
+    child = log.runs(name="called")[0]
+    assert child.state.is_crashed()
+    assert "after shutdown" in child.state.message
+
+
+def test_an_exception_whose_constructor_takes_other_arguments_arrives_as_what_it_is(log, runner):
+    def program():
+        with pytest.raises(programs.Refusal, match=r"no \(7\)") as refused:
+            programs.refuses.submit().result()
+        with pytest.raises(programs.NotReached) as lost:
+            programs.does_not_reach.submit().result()
+        return refused.value.code, lost.value.port, lost.value.errno, str(lost.value)
+
+    assert run(runner, program) == (7, 25, 111, "[Errno 111] there:25 is not reached")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import threading
 
 import pytest
@@ -194,6 +195,40 @@ def test_calls_that_a_generator_makes_are_its_children_and_consumers_have_it_ups
     assert [r.folded.birth.name for r in generator.children] == ["inner", "inner"]
     # The value came out of `inner` and, on its way, out of the generator: both are its sources.
     assert all(generator.folded.id in r.folded.birth.upstream for r in log.runs(name="consume"))
+
+
+def test_who_consumes_a_generator_is_cancelled_as_the_loop_says_and_does_not_see_it_end(log, caplog):
+    seen = []
+
+    @task
+    async def endless():
+        for n in itertools.count():
+            await asyncio.sleep(0)
+            yield n
+
+    @task
+    async def fails():
+        await asyncio.sleep(0)
+        raise ValueError("meanwhile")
+
+    @flow
+    async def whole():
+        async def consume():
+            try:
+                async for _ in endless():
+                    pass
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+            seen.append("ended")
+
+        await asyncio.gather(consume(), fails())
+
+    with pytest.raises(ValueError, match="meanwhile"):
+        asyncio.run(whole())
+    assert seen == ["cancelled"]
+    assert log.runs(name="endless")[0].state.is_cancelled()
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_what_is_sent_and_thrown_reaches_the_generator(log):

@@ -10,6 +10,7 @@ import pytest
 
 import pluperfect
 from pluperfect import flow, task
+from pluperfect.authoring.clock import SystemClock
 from pluperfect.errors import RunTimeout
 from pluperfect.runtime import task_run
 from pluperfect.testing import kinds
@@ -349,3 +350,99 @@ def test_a_body_that_swallows_its_timeout_is_timed_out_all_the_same(log, after):
     assert stubborn(return_state=True).kind == "TimedOut"
     assert asyncio.run(stubborn_later(return_state=True)).kind == "TimedOut"
     assert [kinds(run) for run in log.runs()] == [["Pending", "Running", "TimedOut"]] * 2
+
+
+@pytest.mark.parametrize("runner", ["threads", "asyncio"])
+def test_an_async_flow_past_its_limit_cancels_the_async_calls_that_it_submitted(log, runner):
+    ends = []
+
+    @task
+    async def endless(n):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ends.append(n)
+            raise
+
+    @flow(timeout_seconds=0.2, task_runner=runner)
+    async def limited():
+        for n in range(3):
+            endless.submit(n)
+        await asyncio.Event().wait()
+
+    assert asyncio.run(limited(return_state=True)).is_timed_out()
+    assert sorted(ends) == [0, 1, 2]
+    for child in log.runs(name="endless"):
+        assert child.state.is_cancelled()
+        assert "timeout" in child.state.message
+
+
+def test_a_sync_flow_past_its_limit_cancels_the_async_calls_that_it_submitted(log):
+    @task
+    async def endless():
+        await asyncio.Event().wait()
+
+    @flow(timeout_seconds=0.2)
+    def limited():
+        return endless.submit().result()
+
+    assert limited(return_state=True).is_timed_out()
+    assert log.runs(name="endless")[0].state.is_cancelled()
+
+
+def test_a_submitted_async_call_that_waits_for_its_retry_is_cancelled_with_its_flow(log):
+    @task(retries=1, retry_delay_seconds=3600)
+    async def fails():
+        raise ValueError
+
+    @flow(timeout_seconds=0.3, task_runner="asyncio")
+    async def limited():
+        fails.submit()
+        await asyncio.Event().wait()
+
+    log.clock = SystemClock()
+    assert asyncio.run(limited(return_state=True)).is_timed_out()
+    assert log.runs(name="fails")[0].state.is_cancelled()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_async_call_that_its_flow_awaits_past_its_limit_is_cancelled_and_has_not_crashed(log, together):
+    @task
+    async def endless():
+        await asyncio.Event().wait()
+
+    @flow(timeout_seconds=0.2)
+    async def limited():
+        if together:
+            await asyncio.gather(endless(), endless())
+        await endless()
+
+    assert asyncio.run(limited(return_state=True)).is_timed_out()
+    assert log.runs(name="endless")
+    for child in log.runs(name="endless"):
+        assert child.state.is_cancelled(), child.state
+
+
+def test_a_cancelled_async_flow_cancels_the_async_calls_that_it_submitted(log):
+    begun = asyncio.Event()
+
+    @task
+    async def endless():
+        begun.set()
+        await asyncio.Event().wait()
+
+    @flow(task_runner="asyncio")
+    async def cancelled():
+        endless.submit()
+        await asyncio.Event().wait()
+
+    async def main():
+        running = asyncio.create_task(cancelled())
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+    assert log.runs(name="cancelled")[0].state.is_crashed()
+    assert log.runs(name="endless")[0].state.is_cancelled()

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -156,6 +157,20 @@ def test_a_newer_format_is_refused(store, least):
 
     with pytest.raises(StoreError, match="has format 7, which needs a release that knows format 6"):
         LmdbLog(store)
+
+
+@pytest.mark.parametrize("at", range(len(msgspec.msgpack.encode(FORMAT))))
+def test_a_format_with_any_byte_changed_is_opened_or_refused_and_is_no_accident(store, at):
+    """28. A file that is shorter than it says, or whose meta pages are overwritten, is refused and left as it was."""
+    env = lmdb.open(str(store), max_dbs=32)
+    with env.begin(write=True) as txn:
+        form = bytearray(msgspec.msgpack.encode(FORMAT))
+        form[at] ^= 0x89
+        txn.put(b"format", bytes(form), db=env.open_db(b"meta", txn=txn))
+    env.close()
+
+    with suppress(StoreError):
+        LmdbLog(store).close()
 
 
 def test_a_newer_format_that_old_releases_may_use_is_opened(store):

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import FailedRun, MissingContextError, UnpackableValue
+from ..pickling import dumps_by_value
 from ..transitions import Run
 from .context import current_frame, current_tags
 from .deadlines import DeadlinePassed, call_within
@@ -81,7 +82,7 @@ def call_abroad(frame: Frame) -> Any:
         logging.getLogger("pluperfect.task_runs").getEffectiveLevel(),
     )
     try:
-        payload = _dumped(job)
+        payload = dumps_by_value(job)
     except Exception as error:
         raise UnpackableValue(
             f"the call of {frame.run.name} cannot be sent to a worker: {type(error).__name__}: {error}."
@@ -125,17 +126,11 @@ def _kept(frame: Frame, *, own: bool) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in frame.arguments.items():
         try:
-            _dumped(value)
+            dumps_by_value(value)
         except Exception:
             continue
         kept[name] = value
     return kept
-
-
-def _dumped(value: Any) -> bytes:
-    import cloudpickle
-
-    return cast("bytes", cloudpickle.dumps(value))  # type: ignore[reportUnknownMemberType]
 
 
 # --- the worker's side ------------------------------------------------------------------------------------
@@ -241,7 +236,7 @@ def _hooks() -> Any:
 
 def _answered(answer: _Answer, name: str) -> bytes:
     try:
-        return _dumped(answer)
+        return dumps_by_value(answer)
     except Exception as reason:
         if answer.error is not None:
             kind = type(answer.error)
@@ -250,7 +245,7 @@ def _answered(answer: _Answer, name: str) -> bytes:
             error = UnpackableValue(
                 f"the result of {name} cannot be sent back from its worker: {type(reason).__name__}: {reason}"
             )
-        return _dumped(_Answer(error=error, trace=answer.trace, lines=answer.lines))
+        return dumps_by_value(_Answer(error=error, trace=answer.trace, lines=answer.lines))
 
 
 _KEPT: Final = ("name", "levelno", "levelname", "created", "msecs", "run_id", "run_name", "run_kind")

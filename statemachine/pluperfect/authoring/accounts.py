@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct
@@ -49,6 +50,11 @@ _FROM_OUTSIDE: Final = frozenset({"cancelled", "in_doubt"})
 
 NOTHING: Final = "nothing"
 
+_MOVED: Final = (
+    "It has the same name and is another task all the same: a task is known by its name, the module and name of its function, and"
+    " its tags. Name the flow by the module that it was recorded in, and put the task back where it was."
+)
+
 _ANOTHER: Final = "The code makes another call here. Put what is new behind `if pluperfect.patched('NAME')`, and keep what was behind `else`."
 
 
@@ -58,17 +64,19 @@ class Child:
 
     Attributes:
         run: Its run, folded.
+        position: Where in the log its birth stands.
         ended: When and where in the log its end was recorded; infinite where it was not.
         order: Which call of its body it is.
         begun: Whether its body was ever called.
         mark: Whether it is the mark of a patch: code that no longer asks for that is no other code.
     """
 
-    __slots__ = ("begun", "birth", "called", "ended", "mark", "order", "place", "run")
+    __slots__ = ("begun", "birth", "called", "ended", "mark", "order", "place", "position", "run")
 
-    def __init__(self, run: Run, birth: Entry, ended: tuple[float, float], *, begun: bool) -> None:
+    def __init__(self, run: Run, birth: Entry, position: int, ended: tuple[float, float], *, begun: bool) -> None:
         self.run = run
         self.birth = birth
+        self.position = position
         self.ended = ended
         self.begun = begun
         self.order = 0
@@ -124,13 +132,11 @@ class Account:
         self.recorded = fold(run, self._entries)
         self._cursor = 1
         self.run = self.newborn = fold(run, self._entries[:1])
-        self._children = _children(log, run)
-        self._by_id = {child.run.id: child for child in self._children}
+        self._children: list[Child] = []
+        self._by_id: dict[bytes, Child] = {}
         self._by_place: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
         self._by_task: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
-        for child in self._children:
-            self._by_place[child.place].append(child)
-            self._by_task[child.place[0], child.place[1], child.place[3]].append(child)
+        self._take(_recorded_calls(log, log.log.children(run)))
         self._calls: list[Call] = []
         self.answered: list[bytes] = []
         self._generation = 0
@@ -140,6 +146,33 @@ class Account:
         self._stop: RecordEnds | None = None
         self._beyond = False  # whether the record was cut off from outside, and the code goes on
         self._generates = False
+
+    def share(self, earlier: Iterable[tuple[int, Run]]) -> None:
+        """
+        The run is a fork: what the one that it was forked from had called counts as on record here.
+
+        Args:
+            earlier: The generation, as this run counts them, and the run; only those that had ended answer.
+        """
+        ended = {run.id: generation for generation, run in earlier if run.final}
+        found = _recorded_calls(self._log, ended)
+        for _, _, child in found:
+            child.place = (ended[child.run.id], *child.place[1:])
+        own = [(child.run.born, child.position, child) for child in self._children]
+        # A call that this run made itself, or has an override for, counts before the shared one at its place.
+        self._take([*(one for one in found if one[2].place not in self._by_place), *own])
+
+    def _take(self, found: list[tuple[float, int, Child]]) -> None:
+        found.sort(key=lambda one: one[:2])
+        self._children = [child for _, _, child in found]
+        firsts: dict[tuple[Any, ...], int] = {}
+        self._by_place.clear()
+        self._by_task.clear()
+        for number, child in enumerate(self._children):
+            child.order = firsts.setdefault(child.place, number)
+            self._by_id[child.run.id] = child
+            self._by_place[child.place].append(child)
+            self._by_task[child.place[0], child.place[1], child.place[3]].append(child)
 
     # --- what the code calls
 
@@ -665,25 +698,22 @@ class Account:
         )
 
 
-def _children(log: OpenLog, run: bytes) -> list[Child]:
-    """The recorded calls of a body, in the order in which they were made."""
+def _recorded_calls(log: OpenLog, runs: Iterable[bytes]) -> list[tuple[float, int, Child]]:
+    """Recorded calls, each with when it was made, and where in the log its birth stands."""
     found: list[tuple[float, int, Child]] = []
-    for child in log.log.children(run):
+    for run in runs:
         placed = [
-            (position, entry) for position, row in log.log.placed(child) if (entry := open_row(row).entry(log.log.blob))
+            (position, entry) for position, row in log.log.placed(run) if (entry := open_row(row).entry(log.log.blob))
         ]
         entries = [entry for _, entry in placed]
-        folded = fold(child, entries)
+        folded = fold(run, entries)
         if folded.spec is None:
             continue
         ended = (entries[-1].at, float(placed[-1][0])) if folded.final else (math.inf, math.inf)
         begun = any(isinstance(entry.to, Running) for entry in entries)
-        found.append((folded.born, placed[0][0], Child(folded, entries[0], ended, begun=begun)))
-    found.sort(key=lambda one: one[:2])
-    firsts: dict[tuple[Any, ...], int] = {}
-    for number, (_, _, child) in enumerate(found):
-        child.order = firsts.setdefault(child.place, number)
-    return [child for _, _, child in found]
+        child = Child(folded, entries[0], placed[0][0], ended, begun=begun)
+        found.append((folded.born, placed[0][0], child))
+    return found
 
 
 def _firsts(left: list[Child]) -> list[Child]:

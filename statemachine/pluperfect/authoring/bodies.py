@@ -68,7 +68,7 @@ async def await_body(frame: Frame) -> State:
     began = frame.begin_body()
     authored = frame.definition.owner
     token = current_frame.set(frame)
-    limiter = asyncio.timeout(frame.limit or None)
+    limiter = frame.limiter = asyncio.timeout(frame.limit or None)
     ended = False
     try:
         with ExitStack() as stack:
@@ -249,6 +249,8 @@ async def _close_all_generators(frame: Frame) -> None:
         if isinstance(generator, GeneratorType):
             _close(cast("GeneratorType[Any, Any, Any]", generator))
             continue
+        if generator.ag_running:  # somebody else awaits its next item, and sees its end there
+            continue
         try:
             await generator.aclose()
         except Exception:
@@ -339,7 +341,7 @@ async def _await_within(frame: Frame, began: float, step: Awaitable[Any]) -> Any
         return await step
     import asyncio
 
-    limiter = asyncio.timeout(max(began + frame.limit - time.monotonic(), 0.0))
+    limiter = frame.limiter = asyncio.timeout(max(began + frame.limit - time.monotonic(), 0.0))
     try:
         async with limiter:
             return await step

@@ -95,6 +95,13 @@ class Children:
         found = [None if child.generator is None else child.generator() for child in list(self.active)]
         return [generator for generator in found if generator is not None]
 
+    def cut(self, why: str) -> None:
+        """End what is under way, as far as it can be ended: direct calls, and submitted ones that await."""
+        for child in list(self.active):
+            child.cut(why)
+        for future in self.waiting():
+            future.cancel(why)
+
     def take_back(self, *, ended: bool) -> None:
         """
         Take back the submitted calls that have not begun.

@@ -48,12 +48,14 @@ class Desk:
 
     @property
     def log(self) -> OpenLog:
-        """The log that the command works on: ``--store``, else the default one. A store that was named has to be there."""
+        """The log that the command works on: ``--store``, else the default one. It has to be there."""
         scheme, _, path = self.uri.partition(":")
-        if self._log is None and self._store is not None and scheme == "lmdb" and not os.path.exists(path):  # noqa: PTH110
+        if self._log is None and scheme == "lmdb" and not os.path.exists(path):  # noqa: PTH110
             # A slip of the pen would leave an empty store behind, and say of it that all is well.
+            command = click.get_current_context().info_name
             raise click.UsageError(
-                f"There is no store in {path}. Name one: pluperfect --store PATH {click.get_current_context().info_name}."
+                f"There is no store in {path}. A flow that runs makes one. Name another: pluperfect --store PATH {command},"
+                " or set PLUPERFECT_STORE."
             )
         return self.made
 

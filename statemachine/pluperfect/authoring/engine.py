@@ -23,7 +23,7 @@ from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
 from ..states import Retrying
 from ..transitions import Run, Transition
-from . import upstream
+from . import outcomes, upstream
 from .announce import announce_call, announce_submission
 from .births import Request, born, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
@@ -428,6 +428,10 @@ async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerat
                 except FlowStopped:
                     if not frame.cut_off:
                         raise
+                    if _is_being_cancelled():
+                        from asyncio import CancelledError
+
+                        raise CancelledError from None  # its consumer is to end too
                     return  # its caller has ended it already
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
@@ -468,11 +472,23 @@ def submit(request: Request) -> Future[Any]:
         return future
     if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
-    if authored.is_async and hasattr(runner, "submit_async"):
-        future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
-    else:
-        runner.submit(future.run)
+    try:
+        if authored.is_async and hasattr(runner, "submit_async"):
+            future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
+        else:
+            runner.submit(future.run)
+    except BaseException as error:
+        _not_taken(future, error)
+        raise
     return future
+
+
+def _not_taken(future: Future[Any], error: BaseException) -> None:
+    """The runner did not take the call: it ends here, and whoever made it is told by the exception."""
+    future.look()
+    if future.withdraw():
+        future.frame.propose(Propose(outcomes.failed(future.frame, error, "crashed")))
+        _settle(future)
 
 
 def needs_flow(authored: Authored, method: str) -> MissingContextError:
@@ -500,12 +516,12 @@ def _carry_out(future: Future[Any]) -> None:
         if frame.run.final:
             announce_obstacle(frame)
         elif frame.definition.owner.is_async and frame.remote is None:
-            finish_awaitable(drive_async(begin(frame), frame))
+            finish_awaitable(_lead_async(future))
         else:
             drive(begin(frame), frame)
         _settle(future)
     except BaseException as error:
-        future.settle(error)
+        _broken(future, error)
     finally:
         current_frame.reset(token)
 
@@ -514,12 +530,25 @@ async def _carry_out_async(future: Future[Any]) -> None:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
-        await drive_async(begin(frame), frame)
+        await _lead_async(future)
         _settle(future)
     except BaseException as error:
-        future.settle(error)
+        _broken(future, error)
     finally:
         current_frame.reset(token)
+
+
+async def _lead_async(future: Future[Any]) -> None:
+    future.led()
+    await drive_async(begin(future.frame), future.frame)
+
+
+def _broken(future: Future[Any], error: BaseException) -> None:
+    """A submitted call that did not come to rest: it was ended from outside, or an error of the engine stopped it."""
+    if future.frame.cut_off:
+        _settle(future)
+    else:
+        future.settle(error)
 
 
 def _begin_in_loop(future: Future[Any], context: Context) -> Any:

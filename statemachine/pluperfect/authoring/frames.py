@@ -30,6 +30,8 @@ from .sessions import HOLDS, Session
 from .signals import NO_PAYLOAD, FlowStopped
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .logs import OpenLog
     from .sharing import Shared
 
@@ -66,6 +68,7 @@ class Frame:
         "kwargs",
         "level",
         "limit",
+        "limiter",
         "live_payload",
         "lock",
         "looked",
@@ -120,6 +123,7 @@ class Frame:
         self.hit: tuple[Any, Any] | None = None
         self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
+        self.limiter: asyncio.Timeout | None = None  # of a body that is awaited
         self.live_payload: Any = NO_PAYLOAD
         self.runner: Runner | None = None
         self.remote: Any = None  # the runner that calls the body elsewhere
@@ -304,8 +308,7 @@ class Frame:
 
         What comes of the body after this is dropped.
         """
-        for child in list(self.children.active):
-            child.cut(why)
+        self.children.cut(why)
         with self.turn:
             if not self.run.final and not self.cut_off:
                 state = Failed(why, "cancelled")
@@ -333,6 +336,15 @@ class Frame:
                 earliest = frame.deadline
             frame = frame.parent
         return None if earliest is None else earliest - time.monotonic()
+
+    def out_of_time(self) -> bool:
+        """Whether an awaited body above this one is being cancelled since its limit has passed."""
+        frame = self.parent
+        while frame is not None:
+            if frame.limiter is not None and frame.limiter.expired():
+                return True
+            frame = frame.parent
+        return False
 
     def works_for(self, other: Frame) -> bool:
         """Whether this code is itself a submitted call of the runner that the other one waits in."""

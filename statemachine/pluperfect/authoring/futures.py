@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -35,11 +36,13 @@ class Future(Generic[R]):
         "_begin",
         "_begin_async",
         "_callbacks",
+        "_cancelled",
         "_frame",
         "_latch",
         "_lock",
         "_looked",
         "_state",
+        "_task",
         "caller",
         "loop_thread",
     )
@@ -59,6 +62,8 @@ class Future(Generic[R]):
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], None] | None = begin
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
+        self._cancelled: str = ""  # why the call is to end before its time
         self.caller: Children | None = None  # what the body that submitted it has called
         self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
@@ -83,6 +88,31 @@ class Future(Generic[R]):
         with self._lock:
             begun, self._begin = self._begin is None, None
         return not begun
+
+    def led(self) -> None:
+        """An async call is led by the task at hand of the event loop at hand."""
+        import asyncio
+
+        current = asyncio.current_task()
+        assert current is not None
+        with self._lock:
+            self._task = (asyncio.get_running_loop(), current)
+            why = self._cancelled
+        if why:
+            self._frame.cut(why)
+
+    def cancel(self, why: str) -> None:
+        """End an async call that is under way, at its next await. Any other body cannot be stopped from outside."""
+        with self._lock:
+            if self._begin is not None or self._state is not None or self._frame.remote is not None:
+                return
+            if not self._frame.definition.owner.is_async:
+                return
+            self._cancelled, led = why, self._task
+        self._frame.cut(why)
+        if led is not None:
+            with suppress(RuntimeError):  # its loop was closed meanwhile: it has ended
+                led[0].call_soon_threadsafe(led[1].cancel)
 
     def settle(self, state: State | BaseException) -> None:
         """The call has ended: with a state, or with an error of the engine."""

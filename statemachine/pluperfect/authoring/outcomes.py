@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -146,7 +147,16 @@ def raised(frame: Frame, error: BaseException, elapsed: float) -> State:
         raise error
     if isinstance(error, Exception):
         return failed(frame, error)
+    if _is_cancellation(error):
+        if frame.out_of_time():
+            return _carrying(Failed("the run that called it ran into its timeout", "cancelled"), error)
+        frame.children.cut("the run that called it was cancelled")
     return _carrying(Failed(brief(error), "crashed", _error(frame, error)), error)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    loops = sys.modules.get("asyncio")  # who does not use it, does not load it
+    return loops is not None and isinstance(error, loops.CancelledError)
 
 
 def failed(frame: Frame, error: BaseException, cause: str = "error") -> Failed:
@@ -161,8 +171,7 @@ def _carrying(state: State, error: BaseException) -> State:
 
 def timed_out(frame: Frame, elapsed: float) -> State:
     """TimedOut after so many seconds of the body. Calls that the body still waits for end with it."""
-    for child in list(frame.children.active):
-        child.cut()
+    frame.children.cut("the run that called it ran into its timeout")
     kind, name = frame.definition.kind.capitalize(), frame.run.birth.run_name
     text = f"{kind} run {name!r} exceeded timeout of {frame.limit} second(s)"  # programs match on Prefect's words
     error = RunTimeout(f"{kind} run {name!r} timed out after {frame.limit} second(s)")

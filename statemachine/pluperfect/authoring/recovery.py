@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from ..histories import RecordedRun
 from ..hooks import Part
 from ..rules import Proposal, Question, settle
 from ..states import KINDS, Completed, Retrying, Running, State
-from ..transitions import Ruling, Run, Transition
+from ..transitions import Ruling, Transition
 
 if TYPE_CHECKING:
     from .logs import OpenLog
@@ -46,34 +47,17 @@ class Recovered(Struct, frozen=True):
 def interrupted(log: OpenLog) -> list[RecordedRun]:
     """The flows that were left behind; see `OpenLog.interrupted`."""
     log.flush()
-    found = [run for kind in KINDS if not kind.final for run in log.log.find(state=kind.code, roots=True)]
-    runs = [run for run in found if _abandoned(log, run) and not _paused(log.load(run))]
-    return [RecordedRun(log, run) for run in sorted(runs, key=lambda run: _born(log, run))]
+    open_ones = [run for kind in KINDS if not kind.final for run in log.log.find(state=kind.code, roots=True)]
+    return sorted(
+        (run for run in map(partial(RecordedRun, log), open_ones) if run.interrupted), key=lambda run: run.folded.born
+    )
 
 
 def in_doubt(log: OpenLog) -> list[RecordedRun]:
     """The calls in doubt; see `OpenLog.in_doubt`."""
     log.flush()
-    found: list[RecordedRun] = []
-    for run in log.log.find(state=Running.code):
-        spec = log.load(run).birth
-        if spec.kind == "task" and _abandoned(log, spec.root):
-            found.append(RecordedRun(log, run))
-    return found[::-1]
-
-
-def _abandoned(log: OpenLog, root: bytes) -> bool:
-    holder = log.log.holder(root)
-    return holder is None or bool(holder.gone)
-
-
-def _paused(run: Run) -> bool:
-    return isinstance(run.state, Retrying) and run.state.cause == "paused"
-
-
-def _born(log: OpenLog, run: bytes) -> int:
-    head = log.log.head(run)
-    return 0 if head is None else head.born
+    begun = map(partial(RecordedRun, log), log.log.find(state=Running.code))
+    return [run for run in begun if run.folded.birth.kind == "task" and run.interrupted][::-1]
 
 
 def recover(log: OpenLog, *, limit: int = 3, only: Iterable[str] | None = None) -> list[Recovered]:

@@ -207,7 +207,7 @@ class Script:
         if found.begun and not found.differs(spec) and (spec.kind == "flow" or self.bodies):
             frame: Frame = make(parent.session, found.newborn(), fresh=False, kind=Led)
             assert isinstance(frame, Led)
-            frame.account = self.account(found.run.id)
+            self._give_account(frame, found.run.id)
             if spec.kind == "flow" or not authored.is_async or self._unanswerable(found, generates=authored.generates):
                 account.note(call, frame)
                 return frame
@@ -220,6 +220,11 @@ class Script:
         account.note(call, frame)
         return frame
 
+    def _give_account(self, frame: Led, run: bytes) -> None:
+        frame.account = self.account(run)
+        if frame.shared is not None:
+            frame.account.share(frame.shared.earlier())
+
     def _called_root(self, run_id: bytes, spec_of: Callable[[Session, bytes], Spec], make: Make) -> Frame:
         session = Session(self.log, self._root, 0)
         if run_id != self._root or self._begun:
@@ -230,7 +235,7 @@ class Script:
         account = self.account(run_id)
         frame: Frame = make(session, account.newborn, fresh=False, kind=Led)
         assert isinstance(frame, Led)
-        frame.account = account
+        self._give_account(frame, run_id)
         account.compare_root(spec_of(session, run_id), frame.definition.owner)
         return frame
 
