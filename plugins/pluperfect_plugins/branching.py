@@ -11,7 +11,7 @@ import click
 
 from pluperfect.comparing import CallDifference, Diff
 from pluperfect.errors import FailedRun
-from pluperfect.histories import RecordedRun
+from pluperfect.histories import RecordedRun, id_text
 from pluperfect.sites import shown_site
 from pluperfect.transitions import Run, sentence
 from pluperfect.trees import Event
@@ -105,22 +105,30 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 
 @click.command()
 @click.argument("run")
-@click.argument("other")
+@click.argument("other", required=False)
+@click.option("--exit-code", "tell", is_flag=True, help="Exit with 1 if the two differ.")
 @_AS_JSON
 @click.pass_obj
-def diff(desk: Any, run: str, other: str, as_json: bool) -> None:
+def diff(desk: Any, run: str, other: str | None, tell: bool, as_json: bool) -> None:
     """
     Hold RUN against OTHER: the first event at which they part, then the calls that differ in inputs, results or events.
 
-    Calls are aligned by task and number. Exits with 1 if the two differ.
+    Calls are aligned by task and number. Without OTHER, a fork is held against the run that it was forked from.
     """
-    one, another = desk.log.run(run), desk.log.run(other)
+    one = desk.log.run(run)
+    if other is not None:
+        another = desk.log.run(other)
+    else:
+        forked = one.folded.birth.forked
+        if forked is None:
+            raise click.UsageError(f"{one!r} is no fork. Name the run that it is to be held against.")
+        one, another = desk.log.run(id_text(forked.run)), one
     found = one.diff(another)
     if as_json:
         click.echo(json.dumps(_as_data(found), indent=2, ensure_ascii=False))
     else:
         _print(found)
-    sys.exit(1 if found.first is not None or found.calls else 0)
+    sys.exit(1 if tell and (found.first is not None or found.calls) else 0)
 
 
 def _print(found: Diff) -> None:

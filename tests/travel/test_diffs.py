@@ -136,10 +136,10 @@ def test_a_failed_run_is_forked_with_what_it_lacked_and_held_against_the_failed_
     failed = json.loads(cli("runs", "--json"))[0]["id"]
     made = json.loads(cli("fork", failed, "--set", "fetch:1=7", "--json"))
     assert (made["state"], made["forked"]["run"]) == ("Completed", failed)
-    shown = cli("diff", failed, made["id"], code=1)
+    shown = cli("diff", made["id"])
     assert "first differing event: fetch:1" in shown
     assert "fetch:2: not called" in shown
-    told = json.loads(cli("diff", failed, made["id"], "--json", code=1))
+    told = json.loads(cli("diff", failed, made["id"], "--json", "--exit-code", code=1))
     assert [call["place"] for call in told["calls"]] == ["", "fetch:1", "fetch:2"]
     assert "Failed" in cli("fork", failed, "--fail", "fetch:0=no", code=1)
 
@@ -149,6 +149,7 @@ def test_wrong_uses_say_what_is_wrong(cli):
     assert "is no JSON" in cli("fork", "crawl", "--set", "fetch=x", code=2)
     assert "is not among 0 to" in cli("fork", "crawl", "--at", "99", code=2)
     assert "no place of a call" in cli("fork", "crawl", "--set", "=1", code=2)
+    assert "is no fork. Name the run" in cli("diff", "crawl", code=2)
     assert "There is no run 'nobody'" in cli("diff", "crawl", "nobody", code=2)
     assert "go with one RUN" in cli("replay", "--all", "--task", "fetch", code=2)
     assert "is not NAME=JSON" in cli("replay", "crawl", "--task", "fetch", "--input", "page", code=2)
