@@ -30,7 +30,7 @@ MODULES = (
     " pluperfect.logging.loggers pluperfect.settings pluperfect.results pluperfect.serializers"
     " pluperfect.utilities.annotations pluperfect.utilities.math pluperfect.utilities.hashing pluperfect.errors"
     " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence"
-    " pluperfect.signing pluperfect.trees pluperfect.places pluperfect.comparing"
+    " pluperfect.signing pluperfect.trees pluperfect.places pluperfect.comparing pluperfect.divergences"
     " pluperfect.testing pluperfect.testing.utilities pluperfect pluperfect.client.schemas.objects pluperfect_dask"
 ).split()
 

@@ -209,8 +209,8 @@ MUTANTS = [
     *everywhere("last call dropped", "last = audit.submit(7)\n    sent = store.submit(9, wait_for=[last])", "sent = store.submit(9)", "call", "audit(value=7)", "nothing"),
     *everywhere("call inserted", "    done = ", "    ~audit(1)\n    done = ", "call", "store", "audit(value=1)", but=("async",)),
     Mutant("call inserted", "async", "    done = ", "    await audit(1)\n    done = ", "call", "store(value=11", "audit(value=1)"),
-    *everywhere("call inserted at the end", "    return [done", "    ~audit(1)\n    return [done", "call", "nothing", "audit(value=1)"),
-    *everywhere("call inserted that nobody waits for", "    return [done", "    audit.submit(1)\n    return [done", "call", "nothing", "audit(value=1)"),
+    *everywhere("call inserted at the end", "    return [done", "    ~audit(1)\n    return [done", "call", "the end", "audit(value=1)"),
+    *everywhere("call inserted that nobody waits for", "    return [done", "    audit.submit(1)\n    return [done", "call", "the end", "audit(value=1)"),
     Mutant("calls swapped", "sync", "    raw = fetch(start)\n    neat = clean(raw)", "    neat = clean(start * 10)\n    raw = fetch(start)", "order", "fetch(page=1", "clean(value=10)"),
     Mutant("calls swapped", "async", "strand(start), strand(start + 1)", "strand(start + 1), strand(start)", "order", "fetch(page=1", "fetch(page=2"),
     Mutant(

@@ -113,3 +113,11 @@ def test_what_is_asked_wrongly_exits_with_2_and_says_what_to_do(folder):
     ]:
         code, _, err = command(*words)
         assert (code, said in err) == (2, True), (words, code, err)
+
+
+def test_a_script_is_the_same_code_when_it_is_imported(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    import shop
+
+    with pluperfect.open("lmdb:runs") as log:
+        assert [one.outcome for one in log.replays(flow=shop.report)] == ["extended", "same"]

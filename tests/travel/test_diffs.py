@@ -141,6 +141,8 @@ def test_a_failed_run_is_forked_with_what_it_lacked_and_held_against_the_failed_
     assert "fetch:2: not called" in shown
     told = json.loads(cli("diff", failed, made["id"], "--json", "--exit-code", code=1))
     assert [call["place"] for call in told["calls"]] == ["", "fetch:1", "fetch:2"]
+    cli("test-from", made["id"], "-o", "test_fork.py")
+    assert cli("replay", made["id"], code=0)
     assert "Failed" in cli("fork", failed, "--fail", "fetch:0=no", code=1)
 
 

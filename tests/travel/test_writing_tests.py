@@ -154,6 +154,17 @@ def test_a_flow_of_a_module_is_imported_as_programs_import_it(program):
     assert passed.returncode == 0, passed.stdout
 
 
+def test_a_test_of_a_fork_has_stubs_for_what_the_fork_shares(program):
+    forked = in_process(program, "-m", "pluperfect", "--store", "runs", "fork", "fails", "--set", "fetch:0=1")
+    assert forked.returncode == 0, forked.stderr
+    written = in_process(program, "-m", "pluperfect", "--store", "runs", "fork", "fails", "--json")
+    assert written.returncode == 0, written.stderr
+    written = in_process(program, "-m", "pluperfect", "--store", "runs", "test-from", "fails", "-o", "test_fork.py")
+    assert "'fetch:0': 1," in (program / "test_fork.py").read_text()
+    passed = in_process(program, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fork.py")
+    assert passed.returncode == 0, passed.stdout
+
+
 REPLAYING = """
 from pathlib import Path
 

@@ -549,7 +549,7 @@ class Account:
     def _other_call(self, call: Call, expected: Child | None) -> Difference:
         if expected is None:
             found = self._outcome()
-            recorded = Side(NOTHING if found is None else f"{NOTHING}: {sentence(found[1])}")
+            recorded = Side(NOTHING if found is None else f"the end: {sentence(found[1])}")
             advice = "The code makes a call that is not on record. Put it behind `if pluperfect.patched('NAME')`."
         else:
             recorded = self._recorded_call(expected)

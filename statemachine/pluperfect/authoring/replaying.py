@@ -16,6 +16,9 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from msgspec.structs import replace
+
+from ..digests import place_of
 from ..divergences import Replay, Upgrade
 from ..errors import ParameterBindError, PluperfectError, SideEffect
 from ..histories import RecordedRun
@@ -29,6 +32,7 @@ from .context import current_frame, current_tags
 from .engine import begin, drive_async
 from .frames import Frame
 from .logs import OpenLog
+from .names import call_key
 from .resuming import find_flow, load_flow, parameters_of
 from .sessions import Session
 from .signals import RecordEnds
@@ -174,6 +178,7 @@ class Script:
         self.put_off: list[Led] = []
         self._accounts: dict[bytes, Account] = {}
         self._blamed = 0
+        self._moved: tuple[str, str] | None = None  # a module, and the place where it was recorded
         self._begun = False  # whether the root was called
 
     def account(self, run: bytes) -> Account:
@@ -193,11 +198,11 @@ class Script:
     ) -> Frame:
         """The frame of a call: answered from the record, led again beside it, or one at which the record ends."""
         if parent is None:
-            return self._called_root(run_id, spec_of, make)
+            return self._called_root(run_id, authored, spec_of, make)
         if not isinstance(parent, Led):
             raise RecordEnds("unrecorded", "a body was called that is none of this replay")
         account = parent.account
-        spec = spec_of(parent.session, run_id)
+        spec = self._as_recorded(spec_of(parent.session, run_id), authored)
         found = account.find(spec, alike=parent.definition.owner.is_async)
         call = Call(spec, found, _lane(), len(account.answered))
         if found is None:
@@ -220,12 +225,32 @@ class Script:
         account.note(call, frame)
         return frame
 
+    def takes_for(self, flow: Authored, entry: str) -> None:
+        """
+        Note where the flow is now and where it was when it was recorded.
+
+        A script is another module to Python when it is imported, or when a module is run. It is the same code: what it defines
+        counts as defined where it was then.
+        """
+        now, then = place_of(flow.fn.__module__), entry.rpartition(":")[0]
+        then = place_of("__main__" if then.endswith(".py") else then)
+        if now != then and "script" in (now, then):
+            self._moved = (flow.fn.__module__, then)
+
+    def _as_recorded(self, spec: Spec, authored: Authored) -> Spec:
+        if self._moved is None or getattr(authored.fn, "__module__", None) != self._moved[0]:
+            return spec
+        function = f"{self._moved[1]}.{getattr(authored.fn, '__qualname__', '')}"
+        return replace(spec, key=call_key(authored.name, function, tuple(sorted(authored.tags))))
+
     def _give_account(self, frame: Led, run: bytes) -> None:
         frame.account = self.account(run)
         if frame.shared is not None:
             frame.account.share(frame.shared.earlier())
 
-    def _called_root(self, run_id: bytes, spec_of: Callable[[Session, bytes], Spec], make: Make) -> Frame:
+    def _called_root(
+        self, run_id: bytes, authored: Authored, spec_of: Callable[[Session, bytes], Spec], make: Make
+    ) -> Frame:
         session = Session(self.log, self._root, 0)
         if run_id != self._root or self._begun:
             # Code that runs outside of the body, in a thread of its own: its calls belong to no run here.
@@ -236,7 +261,7 @@ class Script:
         frame: Frame = make(session, account.newborn, fresh=False, kind=Led)
         assert isinstance(frame, Led)
         self._give_account(frame, run_id)
-        account.compare_root(spec_of(session, run_id), frame.definition.owner)
+        account.compare_root(self._as_recorded(spec_of(session, run_id), authored), frame.definition.owner)
         return frame
 
     def _unanswerable(self, found: Child, *, generates: bool) -> tuple[str, str] | None:
@@ -342,6 +367,7 @@ def replay(
             f" name that is on record: with_options(name={spec.name!r})."
         )
     script = Script(log, run.id, bodies=bodies)
+    script.takes_for(flow, spec.entry)
     parameters = parameters_of(log, recorded, "replayed")
     guard = strict("a replay") if strict_mode else nullcontext()
     with guard as watch, script.log:
