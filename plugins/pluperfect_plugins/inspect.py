@@ -23,5 +23,9 @@ def commands(cli: Any) -> None:
     cli.add_lazy(
         "check", "pluperfect_plugins.replaying:check", "Which runs may go on under new code, and which patches can go?"
     )
+    cli.add_lazy(
+        "fork", "pluperfect_plugins.branching:fork", "Begin a new run that shares the beginning of another one."
+    )
+    cli.add_lazy("diff", "pluperfect_plugins.branching:diff", "Hold two runs against each other: where do they part?")
     cli.add_lazy("test-from", "pluperfect_plugins.testwriting:test_from", "Write a pytest file from a run.")
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")

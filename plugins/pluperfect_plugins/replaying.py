@@ -37,6 +37,22 @@ _WORDS = (SAME, EXTENDED, DIVERGED, UNANSWERED, UNLOADABLE)
     help="With --all: began since then: 2026-11-20, or so long ago: 12h, 7d.",
 )
 @click.option("--bodies", is_flag=True, help="Call the bodies of tasks too, and compare what they give.")
+@click.option(
+    "--task",
+    "place",
+    metavar="PLACE",
+    help="Call the body of this task alone again: fetch, or fetch:2 for the third call.",
+)
+@click.option("--attempt", type=int, help="With --task: which attempt, from 1; the last one where left out.")
+@click.option(
+    "--iteration", type=int, help="With --task: which iteration of a loop, from 1; the last one where left out."
+)
+@click.option(
+    "--input", "inputs", metavar="NAME=JSON", multiple=True, help="With --task: another input; may be repeated."
+)
+@click.option(
+    "--pdb", "debug", is_flag=True, help="With --task: under the debugger, which stops at the first line of the body."
+)
 @click.option("--no-strict", is_flag=True, help="Let the code open sockets, start processes and write files.")
 @_AS_JSON
 @click.pass_obj
@@ -49,6 +65,11 @@ def replay(
     name: str | None,
     since: float | None,
     bodies: bool,
+    place: str | None,
+    attempt: int | None,
+    iteration: int | None,
+    inputs: tuple[str, ...],
+    debug: bool,
     no_strict: bool,
     as_json: bool,
 ) -> None:
@@ -57,8 +78,22 @@ def replay(
 
     Exits with 0 if the code does what is on record, or that and more; with 1 if it does something else; with 2 if that
     cannot be said, since there is no code, or a value that it needs is not on record.
+
+    With --task, or where RUN is a task's, one body alone is called again, with what it was given then: 0 if it comes to what is
+    on record, 1 if to something else.
     """
     many = everything or bool(state or name) or since is not None
+    if place is not None or attempt is not None or iteration is not None or inputs or debug:
+        if run is None or many or bodies:
+            raise click.UsageError(
+                "--task, --attempt, --iteration, --input and --pdb go with one RUN, and without --bodies."
+            )
+        from .retaking import print_retaken, read_inputs
+
+        given = {"attempt": attempt, "iteration": iteration, "inputs": read_inputs(inputs), "flow": flow}
+        sys.exit(
+            print_retaken(desk.log, run, place, {**given, "strict": not no_strict, "debug": debug}, as_json=as_json)
+        )
     if (run is None) != many:
         raise click.UsageError("Give a run, or --all, --state, --name or --since for many.")
     log = desk.log

@@ -77,11 +77,11 @@ def _lines(run: RecordedRun, folded: Run) -> Iterator[str]:
     spec, state = folded.birth, folded.state
     tree = run.tree
     found = places(tree.at(len(tree.events)), shared=True)
-    flows = {folded.id, *(one.id for one in found.values() if one.birth.kind == "flow")}
     outcomes: list[tuple[str, str]] = []
     live: list[str] = []
     for place, one in found.items():
-        if one.birth.kind == "task" and one.birth.parent in flows:
+        caller = found.get(place.rpartition("/")[0], folded)
+        if one.birth.kind == "task" and caller.birth.kind == "flow":
             text = _outcome(run, one)
             if text is None:
                 live.append(place)
@@ -124,7 +124,7 @@ def _lines(run: RecordedRun, folded: Run) -> Iterator[str]:
     more = f", live={live!r}" if live else ""
     yield f"    run = play({name}, PARAMETERS, OUTCOMES{more})"
     yield ""
-    side_by_side = _side_by_side(tree.events, folded.id)
+    side_by_side = spec.forked is not None or _side_by_side(tree.events, folded.id)
     yield "    assert sorted(calls(run)) == sorted(CALLS)" if side_by_side else "    assert calls(run) == CALLS"
     for line in ending:
         yield f"    {line}"

@@ -46,6 +46,7 @@ from .values import runs_code
 
 if TYPE_CHECKING:
     from .authoring.retaking import Retaken
+    from .comparing import Diff
     from .divergences import Replay
     from .exports import Header
     from .trees import Event, Moment, Tree
@@ -233,6 +234,16 @@ class RecordedRun:
         """The runs that this one called, in call order; after a retry, those of every attempt."""
         return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
 
+    def diff(self, other: RecordedRun) -> Diff:
+        """
+        Hold this run against another one of the same flow: where they part first, and which calls differ in what.
+
+        Calls are aligned by their places. Times are not compared; how long each call lasted is told beside what differs.
+        """
+        from .comparing import diff
+
+        return diff(self, other)
+
     def fork(
         self, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, flow: Any = None
     ) -> RecordedRun:
@@ -264,12 +275,13 @@ class RecordedRun:
         iteration: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         task: Any = None,
+        flow: Any = None,
         strict: bool = True,
         debug: bool = False,
     ) -> Retaken:
         """Call this task's body again, with what it was given; see `pluperfect.authoring.logs.OpenLog.replay_task`."""
         return self.histories.replay_task(
-            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, strict=strict, debug=debug
+            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, flow=flow, strict=strict, debug=debug
         )
 
     def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
@@ -491,6 +503,7 @@ class Histories:
         iteration: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         task: Any = None,
+        flow: Any = None,
         strict: bool = True,
         debug: bool = False,
     ) -> Retaken:

@@ -154,6 +154,48 @@ def test_a_flow_of_a_module_is_imported_as_programs_import_it(program):
     assert passed.returncode == 0, passed.stdout
 
 
+def test_a_test_of_a_fork_has_stubs_for_what_the_fork_shares(program):
+    forked = in_process(program, "-m", "pluperfect", "--store", "runs", "fork", "fails", "--set", "fetch:0=1")
+    assert forked.returncode == 0, forked.stderr
+    written = in_process(program, "-m", "pluperfect", "--store", "runs", "fork", "fails", "--json")
+    assert written.returncode == 0, written.stderr
+    written = in_process(program, "-m", "pluperfect", "--store", "runs", "test-from", "fails", "-o", "test_fork.py")
+    assert "'fetch:0': 1," in (program / "test_fork.py").read_text()
+    passed = in_process(program, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fork.py")
+    assert passed.returncode == 0, passed.stdout
+
+
+REPLAYING = """
+from pathlib import Path
+
+def test_old_runs(replay_histories):
+    replays = replay_histories(Path(__file__).parent / "histories", pattern="*.runs")
+    assert sorted(one.name for one in replays) == ["fails", "gathering"]
+
+def test_nothing_there(replay_histories):
+    replay_histories("histories", pattern="*.none")
+"""
+
+
+def test_kept_histories_are_replayed_by_a_fixture_and_fail_the_test_when_code_does_something_else(program):
+    (program / "histories").mkdir()
+    (program / "test_histories.py").write_text(REPLAYING)
+    for name in ("gathering", "fails"):
+        done = in_process(
+            program, "-m", "pluperfect", "--store", "runs", "export", name, "-o", f"histories/{name}.runs"
+        )
+        assert done.returncode == 0, done.stderr
+    tried = in_process(program, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_histories.py")
+    assert "1 failed, 1 passed" in tried.stdout, tried.stdout
+    assert "There is no exported history in" in tried.stdout
+    (program / "program.py").write_text(PROGRAM.replace("fetch(2)", "fetch(3)"))
+    tried = in_process(program, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_histories.py")
+    (program / "program.py").write_text(PROGRAM)
+    assert "2 failed" in tried.stdout, tried.stdout
+    assert "number = 2" in tried.stdout
+    assert "number = 3" in tried.stdout
+
+
 # --- stubs
 
 

@@ -15,7 +15,7 @@ from .bodies import finish_awaitable
 from .clock import new_run_id
 from .context import current_frame, current_log
 from .flows import Flow
-from .resuming import find_flow, parameters_of
+from .resuming import find_flow, load_flow, parameters_of
 from .sharing import packed_override
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def fork(log: OpenLog, recorded: RecordedRun, at: int | None, overrides: Mapping
     number = len(tree.events) if at is None else at
     tree.at(number)  # refused where there is none
     set_for = tuple(packed_override(log, place, given) for place, given in overrides.items())
-    if flow is None:
+    if isinstance(flow, str):
+        flow = load_flow(flow)
+    elif flow is None:
         head = log.log.head(parent.id)
         if head is not None and head.imported and not log.trust_imported:
             raise UntrustedValue(

@@ -261,6 +261,7 @@ class OpenLog(Histories):
         iteration: int | None = None,
         inputs: Mapping[str, Any] | None = None,
         task: Any = None,
+        flow: Any = None,
         strict: bool = True,
         debug: bool = False,
     ) -> Retaken:
@@ -275,6 +276,7 @@ class OpenLog(Histories):
             iteration: Which iteration of a loop, from 1; the last one that had the attempt where left out.
             inputs: In the place of recorded inputs, or of those that are not on record.
             task: The task; where left out, it is looked for in the modules that the flow's module imports.
+            flow: The flow at the top, or ``module:flow``; where left out, it is imported from where the record says.
             strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped.
             debug: Under pdb: it stops at the first line of the body, and where the body raises.
 
@@ -287,7 +289,7 @@ class OpenLog(Histories):
         from . import retaking
 
         recorded = self.run(run) if isinstance(run, str) else run
-        wanted = retaking.Wanted(attempt, iteration, inputs or {}, task, strict, debug)
+        wanted = retaking.Wanted(attempt, iteration, inputs or {}, task, flow, strict, debug)
         return retaking.retake(self, recorded, wanted)
 
     # --- what if

@@ -27,7 +27,7 @@ from .context import current_frame, current_log
 from .definitions import Authored
 from .frames import Frame
 from .logs import OpenLog
-from .resuming import find_flow
+from .resuming import find_flow, load_flow
 from .sessions import Session
 from .tasks import Task
 
@@ -44,6 +44,7 @@ class Wanted(NamedTuple):
     iteration: int | None
     inputs: Mapping[str, Any]
     task: Any
+    flow: Any
     strict: bool
     debug: bool
 
@@ -103,7 +104,7 @@ def retake(log: OpenLog, recorded: RecordedRun, wanted: Wanted) -> Retaken:
     if ended is not None:
         log.make_readable(ended, fold(run.id, entries))
     root = RecordedRun(log, run.birth.root)
-    flow = None if wanted.task is not None else _flow(log, root)
+    flow = _flow(log, root, wanted)
     task = _task(wanted.task, run, flow)
     given = _inputs(log, recorded, wanted.inputs)
     authored = _debugged(task) if wanted.debug else task
@@ -146,7 +147,13 @@ def _start(recorded: RecordedRun, entries: list[Any], wanted: Wanted) -> int:
 # --- the code -------------------------------------------------------------------------------------------
 
 
-def _flow(log: OpenLog, root: RecordedRun) -> Any:
+def _flow(log: OpenLog, root: RecordedRun, wanted: Wanted) -> Any:
+    """The flow at the top; None where it is not needed to find the task, and cannot be had."""
+    if wanted.flow is not None:
+        given = load_flow(wanted.flow) if isinstance(wanted.flow, str) else wanted.flow
+        return getattr(given, "__pluperfect_flow__", given)
+    if wanted.task is not None:
+        return None
     spec = root.folded.birth
     head = log.log.head(root.folded.id)
     if head is not None and head.imported and not log.trust_imported:
@@ -175,7 +182,7 @@ def _task(given: Any, run: Run, flow: Any) -> Task[..., Any]:
                     return task
     raise PluperfectError(
         f"The task {spec.name!r} is not among the names of the flow's module, nor of those that are imported. Hand it in as"
-        " task=... (--function module:name)."
+        " task=..., or its flow as flow=... (--flow module:flow)."
     )
 
 

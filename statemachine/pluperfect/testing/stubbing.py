@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from ..authoring.bodies import finish_awaitable
 from ..authoring.flows import Flow
 from ..authoring.logs import nearest_log
-from ..authoring.resuming import find_flow
+from ..authoring.resuming import load_flow
 from ..authoring.sharing import current_stubs, stubbed
 from ..histories import RecordedRun
 from ..places import calls
@@ -80,8 +79,7 @@ def find(entry: str) -> Flow[..., Any]:
     Raises:
         PluperfectError: It is not there, or is no flow.
     """
-    place, _, name = entry.rpartition(":")
-    return find_flow(f"{Path(place).absolute()}:{name}" if place.endswith(".py") else entry, name)
+    return load_flow(entry)
 
 
 def play(
