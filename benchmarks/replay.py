@@ -18,26 +18,31 @@ from pluperfect import flow, task
 
 @task
 def one(n: int) -> int:
+    """A task."""
     return n
 
 
 @task
 async def later(n: int) -> int:
+    """An async task."""
     return n
 
 
 @flow(durability="lazy")
 def direct(count: int) -> int:
+    """One call after the other."""
     return sum(one(n) for n in range(count))
 
 
 @flow(durability="lazy")
 def mapped(count: int) -> int:
+    """One map."""
     return sum(one.map(range(count)).result())
 
 
 @flow(durability="lazy")
 async def gathered(count: int) -> int:
+    """Calls side by side."""
     return sum(await asyncio.gather(*(later(n) for n in range(count))))
 
 
