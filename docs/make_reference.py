@@ -30,8 +30,9 @@ MODULES = (
     " pluperfect.logging.loggers pluperfect.settings pluperfect.results pluperfect.serializers"
     " pluperfect.utilities.annotations pluperfect.utilities.math pluperfect.utilities.hashing pluperfect.errors"
     " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence"
-    " pluperfect.signing pluperfect.replay pluperfect.strict"
-    " pluperfect.testing pluperfect.testing.utilities pluperfect.testing.rules pluperfect pluperfect.client.schemas.objects pluperfect_dask"
+    " pluperfect.signing pluperfect.trees pluperfect.places pluperfect.comparing pluperfect.divergences pluperfect.replay"
+    " pluperfect.strict pluperfect.testing pluperfect.testing.utilities pluperfect.testing.rules pluperfect"
+    " pluperfect.client.schemas.objects pluperfect_dask"
 ).split()
 
 SHOWN = {
@@ -48,7 +49,7 @@ EXTRA = {"pluperfect.histories": ["pluperfect.authoring.logs:OpenLog"]}
 
 ENGINE = {
     "Authored": {"define", "code", "entry", "bound_to"},
-    "Flow": {"resume"},
+    "Flow": {"resume", "fork"},
     "Future": {"run", "run_async", "withdraw", "settle", "looked_at", "look", "frame", "ended"},
     "OpenLog": {"define", "attending", "recorded_options", "validated", "turn"},
     "Histories": {"make_readable", "show", "recorded_data", "load", "unpack"},

@@ -170,7 +170,9 @@ def promise_9(log):
             assert repr(run)
             assert [str(entry) for entry in run.history]
             assert run.state is not None
+            assert run.after(1).state.is_pending()
             assert run.at(1).state.is_pending()
+            assert [str(event) for event in run.events]
         if not reading.runs(limit=1):
             return
         with tempfile.TemporaryDirectory() as folder:

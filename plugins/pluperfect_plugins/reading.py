@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from pluperfect.errors import RedactedValue
 from pluperfect.histories import Histories, RecordedRun, id_text, short_id
+from pluperfect.sites import shown_site
 from pluperfect.states import ABSENT, PLAIN, Cached, Completed, Error, Failed, Looped, Packed, Retrying, State, TimedOut
-from pluperfect.transitions import Entry, Facts, Ruling, Transition, sentence, stamp
+from pluperfect.transitions import Entry, Facts, Ruling, Run, Transition, sentence, stamp
 
-__all__ = ["run_as_json", "runs", "show", "why"]
+if TYPE_CHECKING:
+    from pluperfect.trees import Moment
+
+__all__ = ["brief", "entry_as_json", "run_as_json", "runs", "show", "why"]
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -83,7 +87,8 @@ def _facts(facts: Facts) -> dict[str, Any] | None:
     return {name: value for name, value in shown.items() if value is not None} or None
 
 
-def _entry(histories: Histories, entry: Entry) -> dict[str, Any]:
+def entry_as_json(histories: Histories, entry: Entry) -> dict[str, Any]:
+    """An entry as data."""
     shown: dict[str, Any] = {"seq": entry.seq, "at": entry.at, "time": stamp(entry.at), "epoch": entry.epoch}
     if isinstance(entry, Transition):
         shown["to"] = _state(histories, entry.to)
@@ -101,11 +106,26 @@ def _entry(histories: Histories, entry: Entry) -> dict[str, Any]:
     return shown
 
 
-def run_as_json(run: RecordedRun, upto: int | None = None, *, tree: bool = True) -> dict[str, Any]:
-    """A run as data: what it was born with, its state, its history and, with ``tree``, its children."""
+def run_as_json(run: RecordedRun, moment: Moment | None = None, *, tree: bool = True) -> dict[str, Any]:
+    """
+    A run as data: what it was born with, its state, its history and, with ``tree``, its children.
+
+    Args:
+        run: The run.
+        moment: As it was then; now where left out.
+        tree: With the runs that it called.
+    """
     histories = run.histories
-    folded = run.folded if upto is None else run.at(upto)
-    spec, state = run.folded.birth, folded.state
+    then = None if moment is None else {folded.id: folded for folded in moment.runs}
+    return _run_as_json(histories, run, then, tree=tree)
+
+
+def _run_as_json(
+    histories: Histories, run: RecordedRun, then: dict[bytes, Run] | None, *, tree: bool
+) -> dict[str, Any]:
+    now = run.folded
+    folded = now if then is None else then.get(now.id, Run(now.id))
+    spec, state = now.birth, folded.state
     shown: dict[str, Any] = {
         "id": run.id,
         "kind": spec.kind,
@@ -118,13 +138,15 @@ def run_as_json(run: RecordedRun, upto: int | None = None, *, tree: bool = True)
         "durability": spec.durability,
         "generation": spec.generation,
         "idempotency_key": spec.idempotency_key,
+        "site": spec.site,
         "options": _jsonable(spec.options),
         "inputs": {given.name: _value(histories, given.value) for given in spec.inputs},
         "state": None if state is None else _state(histories, state),
-        "history": [_entry(histories, entry) for entry in run.history[: folded.seq]],
+        "history": [entry_as_json(histories, entry) for entry in run.history if entry.seq <= folded.seq],
     }
     if tree:
-        shown["children"] = [run_as_json(child) for child in run.children] if upto is None else []
+        born = [child for child in run.children if then is None or child._run in then]
+        shown["children"] = [_run_as_json(histories, child, then, tree=True) for child in born]
     return shown
 
 
@@ -208,36 +230,47 @@ def _summary(run: RecordedRun) -> dict[str, Any]:
 
 @click.command()
 @click.argument("run")
-@click.option("--at", "upto", type=int, metavar="N", help="As it was after entry N.")
+@click.option("--at", "number", type=int, metavar="N", help="The whole tree as it was after event N.")
+@click.option(
+    "--events", "events", is_flag=True, help="The events of the whole tree, numbered in the order of the log."
+)
 @click.option("--all", "everything", is_flag=True, help="Print the histories of all children, however many.")
 @_AS_JSON
 @click.pass_obj
-def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool) -> None:
-    """Show the history of RUN: an id, the beginning or end of one, a run name, or a flow's name (its youngest run)."""
+def show(desk: Any, run: str, number: int | None, events: bool, everything: bool, as_json: bool) -> None:
+    """
+    Show the history of RUN: an id, the beginning or end of one, a run name, or a flow's name (its youngest run).
+
+    With --events, or as it was with --at N, where N is the number of an event among those that --events lists.
+    """
     histories: Histories = desk.log
     found = histories.run(run)
-    try:
-        folded = found.folded if upto is None else found.at(upto)
-    except IndexError as error:
-        raise click.BadParameter(str(error), param_hint="--at") from error
+    if number is not None or events:
+        from .moments import print_events, print_moment
+
+        if events:
+            print_events(found, number, as_json=as_json)
+        else:
+            assert number is not None
+            print_moment(found, number, as_json=as_json)
+        return
+    folded = found.folded
     if as_json:
-        click.echo(json.dumps(run_as_json(found, upto), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(run_as_json(found), indent=2, ensure_ascii=False))
         return
     spec = found.folded.birth
     click.echo(f"{spec.kind} {spec.name}/{spec.run_name}   {found.id}")
+    if spec.site:
+        click.echo(f"  called at {shown_site(spec.site)}")
     head = histories.log.head(folded.id)
     if head is not None and head.imported:
         click.echo("  imported from another store")
     for given in spec.inputs:
-        click.echo(f"  {given.name} = {_brief(histories.describe(given.value))}")
-    click.echo(
-        f"  {'now' if upto is None else f'after entry {upto}'}: {'not born' if folded.state is None else sentence(folded.state)}"
-    )
+        click.echo(f"  {given.name} = {brief(histories.describe(given.value))}")
+    click.echo(f"  now: {'not born' if folded.state is None else sentence(folded.state)}")
     click.echo()
-    for entry in found.history[: folded.seq]:
+    for entry in found.history:
         _print_entry(entry, "")
-    if upto is not None:
-        return
     children = found.children
     shown = len(children) if everything else 20
     for child in children[:shown]:
@@ -249,7 +282,8 @@ def show(desk: Any, run: str, upto: int | None, everything: bool, as_json: bool)
 def _print_tree(run: RecordedRun, indent: str, everything: bool) -> None:
     folded = run.folded
     spec = folded.birth
-    click.echo(f"\n{indent}{spec.kind} {spec.name}/{spec.run_name}   {short_id(folded.id)}")
+    site = f"   {shown_site(spec.site)}" if spec.site else ""
+    click.echo(f"\n{indent}{spec.kind} {spec.name}/{spec.run_name}   {short_id(folded.id)}{site}")
     history = run.history
     cut = len(history) > 24 and not everything
     for entry in history[:12] if cut else history:
@@ -266,7 +300,8 @@ def _print_entry(entry: Entry, indent: str) -> None:
     click.echo(f"{indent}{entry}")
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """A text cut to 100 characters."""
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .authoring.flows import Flow, flow
     from .authoring.futures import as_completed, wait
     from .authoring.logs import open
+    from .authoring.patches import patched
     from .authoring.signals import LOOP
     from .authoring.tasks import Task, task
     from .logging.loggers import get_run_logger
@@ -48,6 +49,7 @@ __all__ = [
     "hookimpl",
     "opaque",
     "open",
+    "patched",
     "quote",
     "tags",
     "task",
@@ -67,6 +69,7 @@ _HOMES = {
     **dict.fromkeys(("allow_failure", "opaque", "quote", "unmapped"), ".authoring.annotations"),
     **dict.fromkeys(("effect_id", "tags"), ".authoring.context"),
     "open": ".authoring.logs",
+    "patched": ".authoring.patches",
     "hookimpl": ".marks",
     "Proposal": ".rules",
     "Verdict": ".rules",

@@ -25,6 +25,9 @@ class Propose(Struct, frozen=True):
 
     to: State
     facts: Facts = NO_FACTS
+    by: str = ""
+    """Whose wish it is, where it is not the engine's; it goes on record if no rule says otherwise."""
+    why: str = ""
 
 
 class Ask(Struct, frozen=True):

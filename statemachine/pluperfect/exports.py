@@ -205,7 +205,7 @@ def _there(log: Log, digest: bytes) -> bytes:
 
 
 def _trees(log: Log, runs: Sequence[bytes]) -> list[bytes]:
-    """All runs of the trees that these belong to."""
+    """All runs of the trees that these belong to, and of those that these were forked from."""
     found: dict[bytes, None] = {}
     for run in runs:
         head = log.head(run)
@@ -217,7 +217,20 @@ def _trees(log: Log, runs: Sequence[bytes]) -> list[bytes]:
             if one not in found:
                 found[one] = None
                 waiting += log.children(one)
+                forked = _forked(log, one)
+                if forked is not None and log.head(forked) is not None:
+                    waiting.append(forked)
     return [*found]
+
+
+def _forked(log: Log, run: bytes) -> bytes | None:
+    """The run that a fork shares its beginning with."""
+    head = log.head(run)
+    if head is None or head.root is not None:
+        return None  # only roots are forks
+    born = open_row(log.records(run, 0, 1)[0]).entry()
+    spec = born.to.spec if born is not None and isinstance(born.to, Pending) else None
+    return None if spec is None or spec.forked is None else spec.forked.run
 
 
 def _elsewhere(row: Row) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .errors import RedactedValue, UnknownRun, UntrustedValue
+from .errors import PluperfectError, RedactedValue, UnknownRun, UntrustedValue
 from .evidence import Checkpoint, Finding, Proof, Redaction, Report
 from .hooks import Admitted, Backup, Compacted, Health, Log, Pruned, PruneRule
 from .manager import Hooks
@@ -45,8 +45,12 @@ from .transitions import Entry, Materialization, Run, Transition, apply, fold
 from .values import runs_code
 
 if TYPE_CHECKING:
+    from .authoring.retaking import Retaken
+    from .comparing import Diff
+    from .divergences import Replay
     from .exports import Header
     from .replay import Rejudgement
+    from .trees import Event, Moment, Tree
 
 __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
 
@@ -156,17 +160,39 @@ class RecordedRun:
         """The transitions alone."""
         return tuple(entry for entry in self.history if isinstance(entry, Transition))
 
-    def at(self, seq: int) -> Run:
+    def after(self, seq: int) -> Run:
         """
-        The run as it was after entry ``seq`` (0: before its birth).
+        This run alone as it was after its entry ``seq`` (0: before its birth). For a whole tree see `at`.
 
         Raises:
             IndexError: The run has no such entry.
         """
-        history = list(self._entries())
-        if not 0 <= seq <= len(history):
-            raise IndexError(f"Run {self.id} has {len(history)} entries; at({seq}) is not among 0 to {len(history)}.")
-        return self._read(fold(self._run, history[:seq]))
+        head = self.histories.log.head(self._run)
+        length = 0 if head is None else head.seq
+        if not 0 <= seq <= length:
+            raise IndexError(f"Run {self.id} has {length} entries; {seq} is not among 0 to {length}.")
+        return self._read(fold(self._run, self.histories.entries(self._run, 0, seq)))
+
+    @property
+    def tree(self) -> Tree:
+        """This run and all that it called, read once: its events, and the tree as it was after any of them."""
+        from .trees import Tree
+
+        return Tree(self.histories, self._run)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The entries of this run and of all that it called, in the order of the log, numbered from 1."""
+        return self.tree.events
+
+    def at(self, number: int) -> Moment:
+        """
+        This run and all that it called as they were after event ``number`` of the tree (0: before the run was born).
+
+        Raises:
+            IndexError: The tree has no such event.
+        """
+        return self.tree.at(number)
 
     @property
     def folded(self) -> Run:
@@ -220,6 +246,60 @@ class RecordedRun:
     def children(self) -> list[RecordedRun]:
         """The runs that this one called, in call order; after a retry, those of every attempt."""
         return [RecordedRun(self.histories, child) for child in self.histories.log.children(self._run)]
+
+    def diff(self, other: RecordedRun) -> Diff:
+        """
+        Hold this run against another one of the same flow: where they part first, and which calls differ in what.
+
+        Calls are aligned by their places. Times are not compared; how long each call lasted is told beside what differs.
+        """
+        from .comparing import diff
+
+        return diff(self, other)
+
+    def fork(
+        self, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, flow: Any = None
+    ) -> RecordedRun:
+        """
+        Begin a new run of the flow that shares the beginning of this one, and carry it out, here and now.
+
+        A call that had ended by event ``at``, at its place and with the same inputs, is answered from this run, and nothing is
+        written for it; a call with an override ends as that says; all others are carried out.
+
+        Args:
+            at: The number of an event, as `events` counts them; the last one where left out.
+            overrides: By the place of a call, such as ``"fetch:2"``: a value, an exception, or a final state.
+            flow: The flow; where left out, it is imported from where the record says.
+
+        Returns:
+            The new run, ended or at rest; whether it failed, its state says.
+
+        Raises:
+            IndexError: There is no such event.
+            ValueError: An override has no place of a call.
+            PluperfectError: This is no root flow run, its function is not found, or a parameter is not on record.
+        """
+        return self.histories.fork(self, at, overrides, flow=flow)
+
+    def replay_task(
+        self,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        flow: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """Call this task's body again, with what it was given; see `pluperfect.authoring.logs.OpenLog.replay_task`."""
+        return self.histories.replay_task(
+            self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, flow=flow, strict=strict, debug=debug
+        )
+
+    def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
+        return self.histories.replay(self, flow, bodies=bodies, strict=strict)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedRun) and other._run == self._run
@@ -435,6 +515,41 @@ class Histories:
         self.log.flush()
         return self.log.rebuild()
 
+    def fork(
+        self,
+        run: RecordedRun | str,
+        at: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        flow: Any = None,
+    ) -> RecordedRun:
+        """
+        Only a log that `pluperfect.open` has opened carries runs out.
+
+        Raises:
+            PluperfectError: This one is only read.
+        """
+        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs.")
+
+    def replay_task(
+        self,
+        run: RecordedRun | str,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        flow: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """Call the body of a recorded task run again; a log that was opened by `pluperfect.open` does that."""
+        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to call code.")
+
+    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
+        raise NotImplementedError("Only a log that was opened by pluperfect.open(...) can call code.")
+
     # --- evidence
 
     def verify(
@@ -455,7 +570,10 @@ class Histories:
         """
         self.log.flush()
         point = Checkpoint.parse(against) if isinstance(against, str) else against
-        report = self.log.verify(None if run_id is None else self.run(run_id)._run, point)
+        only = None if run_id is None else self.run(run_id)._run
+        report = self.log.verify(only, point)
+        if not report.findings:  # where records are wrong, nothing can be said of what they share
+            report = replace(report, findings=tuple(self._forks_amiss(only)))
         if point is not None and key is not None:
             from .signing import checked
 
@@ -464,6 +582,18 @@ class Histories:
                 advice = "Do not believe this checkpoint; take the copy that its owner has."
                 report = replace(report, findings=(*report.findings, Finding(f"{wrong}.", advice)))
         return report
+
+    def _forks_amiss(self, only: bytes | None) -> Iterator[Finding]:
+        from .trees import without_beginning
+
+        for run in without_beginning(self, only):
+            forked = run.birth.forked
+            assert forked is not None
+            yield Finding(
+                f"Run {id_text(run.id)} was forked from run {id_text(forked.run)} at event {forked.at}, which is not in this log"
+                " with that history.",
+                "Import that run as well: a fork says nothing of what it shares.",
+            )
 
     def prove(self, run_id: str, size: int | None = None) -> Proof:
         """

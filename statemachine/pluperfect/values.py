@@ -19,7 +19,9 @@ __all__ = [
     "RESULT",
     "TYPED",
     "Error",
+    "Forked",
     "Input",
+    "Override",
     "Packed",
     "Spec",
     "codec_of",
@@ -176,6 +178,29 @@ class Input(Struct, frozen=True, array_like=True):
     """The packed value, or a reference to the run that computed it; None where it is too large."""
 
 
+class Override(Struct, frozen=True, array_like=True):
+    """What a call is answered with in the place of its own outcome: a value, or an error."""
+
+    place: str
+    """The place of the call, in full: ``fetch:2``."""
+    value: Any = None
+    """The packed value; None where there is an error."""
+    error: Error | None = None
+    message: str = ""
+
+
+class Forked(Struct, frozen=True, array_like=True):
+    """What a fork shares with another run."""
+
+    run: bytes
+    """The root run that it was forked from."""
+    at: int
+    """The number of the last event of that tree that it shares."""
+    digest: bytes
+    """SHA-256 over the leaf hashes of the shared events."""
+    overrides: tuple[Override, ...] = ()
+
+
 class Spec(Struct, frozen=True, array_like=True):
     """
     What a run is born with: who asked for what, under which definition.
@@ -210,3 +235,7 @@ class Spec(Struct, frozen=True, array_like=True):
     upstream: tuple[bytes, ...] = ()
     """The runs that this call waited for."""
     idempotency_key: str | None = None
+    site: str = ""
+    """Where the call stands in the user's code: ``module:line`` or, in a script, ``file.py:line``."""
+    forked: Forked | None = None
+    """Of a fork: the run that it shares its beginning with."""

@@ -97,7 +97,7 @@ def test_show_at_folds_to_that_entry(cli):
     run = json.loads(cli("runs", "--name", "whole", "--json"))[0]["id"]
 
     assert json.loads(cli("show", run, "--at", "2", "--json"))["state"]["kind"] == "Running"
-    assert "after entry 2: Running" in cli("show", run, "--at", "2")
+    assert "after event 2 of" in cli("show", run, "--at", "2")
     assert "Retrying" in cli("show", run)
 
 

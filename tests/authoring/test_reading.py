@@ -51,10 +51,15 @@ def test_at_folds_to_any_entry(log):
     doubles(1)
     run = log.runs(roots=True)[0]
 
-    assert [run.at(n).state and run.at(n).state.kind for n in range(4)] == [None, "Pending", "Running", "Completed"]
-    assert run.at(2).seq == 2
+    assert [run.after(n).state and run.after(n).state.kind for n in range(4)] == [
+        None,
+        "Pending",
+        "Running",
+        "Completed",
+    ]
+    assert run.after(2).seq == 2
     with pytest.raises(IndexError, match="3 entries"):
-        run.at(4)
+        run.after(4)
 
 
 def test_a_run_is_found_by_id_prefix_suffix_and_name(log):

@@ -4,6 +4,7 @@ Every example in the README and the guides runs as it is printed, and prints wha
 A block ``python`` may be followed by a block ``output`` (what it prints) or ``log`` (what it writes to stderr); in a
 block ``console`` the lines after a command are what it prints. Times, durations and ids may differ.
 A block under ``<!-- file: PATH -->`` is that file: it is put beside the program and is no part of it.
+Where the last command of a block exits with a number, that stands above it: ``<!-- exits: 1 -->``.
 ``pytest --rewrite tests/docs`` writes those that are there anew: read the diff.
 """
 
@@ -22,7 +23,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
-    r"(?P<mark><!-- (?:skip|file): [^>]*-->\n\n?)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<mark><!-- (?:skip|file|exits): [^>]*-->\n\n?)?^```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 STREAMS = ("output", "log")
 VARIES = (
@@ -67,10 +69,10 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(command, name, home):
+def run(command, name, home, code=0):
     """What a command writes to stdout and stderr, without the folder that it runs in."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{name}\n{done.stdout}\n{done.stderr}"
     return done.stdout.replace(f"{home}{os.sep}", ""), done.stderr.replace(f"{home}{os.sep}", "")
 
 
@@ -119,12 +121,14 @@ def test_the_python_blocks_of_a_page_run_in_order_and_then_its_commands(page, ho
             rewrite,
         )
     shown = []
-    for line, language, code, _, place in blocks(page):
+    for line, language, code, mark, place in blocks(page):
         if language != "console":
             continue
         printed = ""
-        for command in (text for text in code.splitlines() if text.startswith("$ ")):
-            told, _ = run(shlex.split(command[2:]), f"{page.name}: {command}", home)
+        commands = [text for text in code.splitlines() if text.startswith("$ ")]
+        for command in commands:
+            exits = int(mark.split()[2]) if mark.startswith("<!-- exits: ") and command is commands[-1] else 0
+            told, _ = run(shlex.split(command[2:]), f"{page.name}: {command}", home, exits)
             printed += f"{command}\n" + "".join(f"{text.rstrip()}\n" for text in told.strip("\n").splitlines())
         if any(not text.startswith("$ ") for text in code.splitlines()):
             shown.append((line, code, printed, place))

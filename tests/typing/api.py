@@ -12,6 +12,7 @@ from pluperfect.evidence import Report
 from pluperfect.futures import Future, FutureList, as_completed
 from pluperfect.histories import RecordedRun
 from pluperfect.transitions import Entry, Run
+from pluperfect.trees import Event, Moment
 
 
 @task
@@ -132,7 +133,9 @@ async def main() -> None:
         assert_type(log.runs(), list[RecordedRun])
         run = log.run("x")
         assert_type(run.history, tuple[Entry, ...])
-        assert_type(run.at(1), Run)
+        assert_type(run.after(1), Run)
+        assert_type(run.at(1), Moment)
+        assert_type(run.events, tuple[Event, ...])
         assert_type(run.state, State)
         assert_type(log.verify(against=log.checkpoint()), Report)
         assert_type(log.prove("x").holds, bool)

@@ -43,7 +43,12 @@ def announce_submission(frame: Frame) -> None:
 
 
 def _said_by_flow(frame: Frame, text: str) -> None:
-    if frame.run.final or frame.definition.kind == "flow" or not _flows.isEnabledFor(_INFO):
+    if (
+        frame.run.final
+        or frame.log.script is not None
+        or frame.definition.kind == "flow"
+        or not _flows.isEnabledFor(_INFO)
+    ):
         return
     above = None if frame.parent is None else frame.parent.flow
     if above is not None:

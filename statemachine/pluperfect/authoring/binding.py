@@ -8,7 +8,7 @@ A binder is generated from the signature once for each function: it binds in a t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, Final
 
@@ -44,6 +44,19 @@ class Binder:
         except TypeError as error:
             name = getattr(self._fn, "__qualname__", repr(self._fn))
             raise ParameterBindError(f"{error}. The signature is {name}{self.signature}.") from None
+
+    def arguments(self, parameters: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that these parameters, by name, were the binding of."""
+        args: list[Any] = []
+        kwargs = dict(parameters)
+        for name, parameter in self.signature.parameters.items():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                args.extend(kwargs.pop(name, ()))
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                kwargs.update(kwargs.pop(name, {}))
+            elif parameter.kind is not parameter.KEYWORD_ONLY and name in kwargs:
+                args.append(kwargs.pop(name))
+        return tuple(args), kwargs
 
 
 def _generate(fn: Callable[..., Any], signature: inspect.Signature) -> Callable[..., dict[str, Any]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..course import Propose
 from ..errors import Divergence, ParameterTypeError, PluperfectError, Refused
 from ..rules import Proposal
+from ..sites import call_site
 from ..states import Completed, Failed, Input, Pending, Spec, usable
 from ..transitions import Run
+from ..values import Forked, Override
 from . import outcomes
 from .announce import announce_birth
 from .arguments import each_run, holds_runs
@@ -23,6 +25,7 @@ from .inputs import inputs_of
 from .names import child_id, keyed_id, slug
 from .naming import name_run
 from .sessions import Session
+from .sharing import OVERRIDE, current_stubs, outcome_of, shared_by
 
 if TYPE_CHECKING:
     from .definitions import Authored
@@ -43,7 +46,10 @@ class Request(Struct, frozen=True):
         map_index: Its place in the map.
         root_id: Go on with this root run.
         unpause: With ``root_id``: the paused runs under it go on too.
+        forked: With ``root_id``: this root run is to be born, and shares the beginning of another one.
         here: The body is called in this process, whatever the runner: it makes calls itself.
+        site: Where the call stands in the user's code. It is looked for when the request is made: a coroutine is begun
+            elsewhere.
     """
 
     authored: Authored
@@ -54,7 +60,9 @@ class Request(Struct, frozen=True):
     map_index: int | None = None
     root_id: bytes | None = None
     unpause: bool = False
+    forked: Forked | None = None
     here: bool = False
+    site: str = field(default_factory=call_site)
 
 
 def born(request: Request) -> Frame:
@@ -106,14 +114,38 @@ def born(request: Request) -> Frame:
             keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
         )  # fmt: skip
         index = number = 0
-        known = request.root_id is not None or key is not None
+        known = (request.root_id is not None and request.forked is None) or key is not None
     else:
         index, number = request.place or parent.children.place(authored.key, authored.name)
         run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
         known = not parent.fresh
 
-    def frame(session: Session, run: Run, *, fresh: bool) -> Frame:
-        return Frame(
+    def spec_of(session: Session, run_id: bytes) -> Spec:
+        return Spec(
+            authored.kind,
+            authored.name,
+            authored.key,
+            slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
+            session.root,
+            None if parent is None else parent.run.id,
+            index,
+            request.map_index,
+            0 if parent is None else parent.salt,
+            inputs,
+            authored.code,
+            definition.version,
+            tuple(sorted({*authored.tags, *current_tags.get()})),
+            log.recorded_options(definition),
+            level,
+            authored.entry if authored.kind == "flow" else "",
+            _upstream(request, session, waits=bool(waits)),
+            key,
+            request.site,
+            request.forked,
+        )
+
+    def frame(session: Session, run: Run, *, fresh: bool, kind: type[Frame] = Frame) -> Frame:
+        made = kind(
             session,
             definition,
             run,
@@ -125,7 +157,15 @@ def born(request: Request) -> Frame:
             wait_for=request.wait_for,
             waits=bool(waits),
         )
+        if parent is not None:
+            if parent.shared is not None and run.id == run_id:
+                made.shared = parent.shared.below(authored, (index, request.map_index, parent.salt), number)
+        elif run.birth.forked is not None or current_stubs.get() is not None:
+            made.shared = shared_by(log, run)
+        return made
 
+    if log.script is not None:  # it is led again beside its record, which answers for everything
+        return log.script.called(parent, run_id, authored, spec_of, frame)
     redo = term = 0
     while known:
         run = log.load(run_id)
@@ -166,27 +206,14 @@ def born(request: Request) -> Frame:
             parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, redo
         )  # fmt: skip
 
+    override: Override | None = None
+    if parent is not None and parent.shared is not None and not redo:
+        found = parent.shared.answer(authored, (index, request.map_index, parent.salt), number, inputs)
+        if isinstance(found, Run):  # it ended in the run that this one was forked from: nothing is written
+            return frame(parent.session, found, fresh=False)
+        override = found
     session = Session(log, run_id, term or 1, unborn=not term) if parent is None else parent.session
-    spec = Spec(
-        authored.kind,
-        authored.name,
-        authored.key,
-        slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
-        session.root,
-        None if parent is None else parent.run.id,
-        index,
-        request.map_index,
-        0 if parent is None else parent.salt,
-        inputs,
-        authored.code,
-        definition.version,
-        tuple(sorted({*authored.tags, *current_tags.get()})),
-        log.recorded_options(definition),
-        level,
-        authored.entry if authored.kind == "flow" else "",
-        _upstream(request, session, waits=bool(waits)),
-        key,
-    )
+    spec = spec_of(session, run_id)
     newborn = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
     obstacle = outcomes.failed(newborn, bad, "validation") if bad is not None else None
     if obstacle is None and not waits:
@@ -197,7 +224,9 @@ def born(request: Request) -> Frame:
             newborn.run = Run(run_id, spec=_renamed(spec, name))
     _be_born(newborn)
     announce_birth(newborn)
-    if obstacle is not None:
+    if override is not None:
+        newborn.propose(Propose(outcome_of(override), by=OVERRIDE, why="so it was said when the run was begun"))
+    elif obstacle is not None:
         newborn.propose(Propose(obstacle))
     return newborn
 

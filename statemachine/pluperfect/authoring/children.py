@@ -29,9 +29,10 @@ class Children:
         resting: Those that came to rest without an end.
         total: How many came to rest.
         completed: How many of these ended well.
+        patches: What was asked for by `patched`, and the answers.
     """
 
-    __slots__ = ("_counts", "_lock", "_names", "active", "completed", "failures", "open", "resting", "total")
+    __slots__ = ("_counts", "_lock", "_names", "active", "completed", "failures", "open", "patches", "resting", "total")
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
@@ -43,6 +44,7 @@ class Children:
         self.active: set[Frame] = set()
         self.total: int = 0
         self.completed: int = 0
+        self.patches: dict[str, bool] = {}
 
     def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
         """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
@@ -52,6 +54,10 @@ class Children:
             number = self._names.get(name, 0)
             self._names[name] = number + count
             return index, number
+
+    def made(self, key: str) -> int:
+        """How many calls with this key were made so far; a map counts as one."""
+        return self._counts.get(key, 0)
 
     def took(self, future: Future[Any]) -> None:
         """A child was submitted: the flow ends only after it."""

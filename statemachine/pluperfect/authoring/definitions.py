@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any, ClassVar, Final, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from ..digests import place_of
+from ..digests import SCRIPT, place_of
 from ..errors import InvalidNameError
 from ..hooks import Definition, Option
 from ..manager import builtin_options
@@ -176,8 +176,8 @@ class Authored:
     def entry(self) -> str:
         """Where a resuming process finds the function: ``module:qualname``, or ``file.py:qualname`` for a script."""
         module, qualname = str(getattr(self.fn, "__module__", "")), getattr(self.fn, "__qualname__", "")
-        if module == "__main__":
-            file = getattr(sys.modules.get("__main__"), "__file__", None)
+        if module == "__main__" or module.startswith(SCRIPT):
+            file = getattr(sys.modules.get(module), "__file__", None)
             if file:
                 import os
 

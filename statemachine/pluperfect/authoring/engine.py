@@ -364,6 +364,8 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
 
                         raise CancelledError from None  # the loop asked for that, and knows what it means
                     raise
+            if frame.log.script is not None and frame.parent is not None and frame.parent.cues is not None:
+                await frame.parent.cues.answer(frame.run.id)  # a subflow that was led again answers in its turn too
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)

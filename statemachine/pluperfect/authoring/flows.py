@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ..hooks import Runner
+    from ..values import Forked
     from .tasks import Delays, Level
 
 __all__ = ["Flow", "flow"]
@@ -60,17 +61,15 @@ class Flow(Authored, Generic[P, R]):
 
     def resume(self, run_id: bytes, parameters: dict[str, Any]) -> Any:
         """Go on with a root run of this flow, found in the log at hand, with the parameters recorded there."""
-        args: list[Any] = []
-        kwargs = dict(parameters)
-        for name, parameter in self.binder.signature.parameters.items():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                args.extend(kwargs.pop(name, ()))
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                kwargs.update(kwargs.pop(name, {}))
-            elif parameter.kind is not parameter.KEYWORD_ONLY and name in kwargs:
-                args.append(kwargs.pop(name))
+        return self._carry_out(parameters, root_id=run_id, unpause=True)
+
+    def fork(self, run_id: bytes, forked: Forked, parameters: dict[str, Any]) -> Any:
+        """Begin a root run of this flow under a new id, with the parameters of the one whose beginning it shares."""
+        return self._carry_out(parameters, root_id=run_id, forked=forked)
+
+    def _carry_out(self, parameters: dict[str, Any], **how: Any) -> Any:
         make = engine.call_async if self.is_async else engine.call
-        return make(Request(self, tuple(args), kwargs, root_id=run_id, unpause=True))
+        return make(Request(self, *self.binder.arguments(parameters), **how))
 
     def _default_version(self) -> str | None:
         """The MD5 of the file that defines it: another file, another version. None where there is no file."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from .logs import OpenLog
+    from .sharing import Shared
 
 __all__ = ["Frame", "Session"]
 
@@ -80,6 +81,7 @@ class Frame:
         "runner",
         "salt",
         "session",
+        "shared",
         "thread",
         "ticket",
         "turn",
@@ -140,6 +142,7 @@ class Frame:
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.deadline: float | None = None
         self._stopped: bool = False
+        self.shared: Shared | None = None  # what answers the calls of this body besides its own record
         self._cues: Cues | None = None
         self.salt: int = 0
 
@@ -197,6 +200,8 @@ class Frame:
         if type(decision) is Question:
             return decision
         entry = cast("Entry", decision)
+        if effect.by and type(entry) is Transition and not entry.by:
+            entry = replace(entry, by=effect.by, why=effect.why)
         state = entry.to
         if type(state) is Cached and self.hit is not None:
             entry = replace(entry, to=reuse.cached(self, state))

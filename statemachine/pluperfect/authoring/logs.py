@@ -11,24 +11,29 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..histories import Histories
-from ..hooks import Definition, Option
+from ..hooks import Definition, Log, Option
 from ..manager import Attending, Hooks
 from ..settings import current
-from ..states import ABSENT, Input, Packed
+from ..states import ABSENT, Input, Packed, State
 from .clock import Clock, SystemClock
 from .context import current_log
 from .sources import Sources
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..divergences import Replay, Upgrade
     from ..histories import RecordedRun
     from .definitions import Authored
     from .recovery import Recovered, Repair
+    from .replaying import Script
+    from .retaking import Retaken
     from .validation import Validator
 
 __all__ = ["OpenLog", "address", "default_uri", "nearest_log", "open"]
@@ -52,11 +57,14 @@ class OpenLog(Histories):
     it is open, and from any thread.
     """
 
-    def __init__(self, hooks: Hooks, uri: str, clock: Clock, *, trust_imported: bool = False) -> None:
-        super().__init__(hooks.open_log(uri), hooks, trust_imported=trust_imported)
+    def __init__(
+        self, hooks: Hooks, uri: str, clock: Clock, *, trust_imported: bool = False, log: Log | None = None
+    ) -> None:
+        super().__init__(hooks.open_log(uri) if log is None else log, hooks, trust_imported=trust_imported)
         self.clock = clock
         self._turns: weakref.WeakValueDictionary[bytes, threading.Lock] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
+        self.script: Script | None = None  # what answers for every call, where code is led again beside its record
         self.items: Sources = Sources()  # what generators have yielded, while their consumers have it
         self._tokens: list[Token[OpenLog | None]] = []
         self.closed = False
@@ -176,6 +184,134 @@ class OpenLog(Histories):
         from . import recovery
 
         return recovery.repair(self, run, action, result=result, why=why)
+
+    # --- led again
+
+    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
+        """
+        Lead the code of a root flow run again beside its record, and say where the two part.
+
+        Every call is answered from the record, none is made; nothing is written. Compared are, call by call, the task, its
+        inputs, options, tags and version and what it waits for; the order, maps and what is left over; then how the flow ends,
+        and its result. Flows that it calls are led again too.
+
+        Args:
+            run: A run, or what `run` finds it by.
+            flow: The flow, or where it is found: ``module:flow``, ``file.py:flow``; where it is left out, it is imported from where the record says that it was defined.
+            bodies: The bodies of tasks are called as well, with what they were given, and what they give is compared.
+            strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped, and is a difference.
+
+        Raises:
+            UnknownRun: There is no such run.
+            PluperfectError: It is no root flow run, the flow is another one or cannot be imported, or a parameter is not on record.
+        """
+        from . import replaying
+
+        recorded = self.run(run) if isinstance(run, str) else run
+        return replaying.replay(self, recorded, flow, bodies=bodies, strict_mode=strict)
+
+    def replays(
+        self,
+        *,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+        since: float | datetime | None = None,
+        flow: Any = None,
+        bodies: bool = False,
+        strict: bool = True,
+    ) -> Iterator[Replay]:
+        """
+        Replay every root flow run that matches all that is given, the youngest first.
+
+        A run whose code cannot be had is no error here: its replay is ``unloadable`` and says why.
+
+        Args:
+            state: A kind, as for `runs`.
+            name: The name of the flow.
+            since: Only runs that began at this time or later: UTC seconds since the epoch, or a datetime (without a zone: UTC).
+            flow: As for `replay`; with it, only the runs of this flow.
+            bodies: As for `replay`.
+            strict: As for `replay`.
+
+        Raises:
+            ValueError: There is no such state.
+        """
+        from . import replaying
+
+        return replaying.replays(
+            self, state=state, name=name, since=since, flow=flow, bodies=bodies, strict_mode=strict
+        )
+
+    def check(self, flow: Any, *, since: float | datetime | None = None) -> Upgrade:
+        """
+        Replay the runs of a flow against its code as it is now: which may go on under it, and which patches can go.
+
+        Args:
+            flow: The flow, or where it is found.
+            since: Of the runs that have ended, only those that began at this time or later, as for `replays`.
+        """
+        from . import replaying
+
+        return replaying.check(self, flow, since=since)
+
+    def replay_task(
+        self,
+        run: RecordedRun | str,
+        *,
+        attempt: int | None = None,
+        iteration: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        task: Any = None,
+        flow: Any = None,
+        strict: bool = True,
+        debug: bool = False,
+    ) -> Retaken:
+        """
+        Call the body of one recorded task run again, with what it was given then; nothing is recorded.
+
+        It gets the recorded inputs, loop payload and attempt number, and calls that it makes are answered from the record.
+
+        Args:
+            run: The run of a task, or what `run` finds it by.
+            attempt: Which one, from 1 within its iteration; the last one where left out.
+            iteration: Which iteration of a loop, from 1; the last one that had the attempt where left out.
+            inputs: In the place of recorded inputs, or of those that are not on record.
+            task: The task; where left out, it is looked for in the modules that the flow's module imports.
+            flow: The flow at the top, or ``module:flow``; where left out, it is imported from where the record says.
+            strict: What opens a socket, starts a process, or writes, renames or removes a file is stopped.
+            debug: Under pdb: it stops at the first line of the body, and where the body raises.
+
+        Raises:
+            UnknownRun: There is no such run.
+            LookupError: It has no such attempt.
+            SideEffect: In strict mode, the body reached outside.
+            PluperfectError: It is no task run, its function is not found, or an input is not on record.
+        """
+        from . import retaking
+
+        recorded = self.run(run) if isinstance(run, str) else run
+        wanted = retaking.Wanted(attempt, iteration, inputs or {}, task, flow, strict, debug)
+        return retaking.retake(self, recorded, wanted)
+
+    # --- what if
+
+    def fork(
+        self,
+        run: RecordedRun | str,
+        at: int | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        flow: Any = None,
+    ) -> RecordedRun:
+        """
+        Begin a new run that shares the beginning of a recorded one, and carry it out; see `RecordedRun.fork`.
+
+        Raises:
+            PluperfectError: It is no root flow run, its function is not found, or a parameter is not on record.
+        """
+        from . import forking
+
+        return forking.fork(self, self.run(run) if isinstance(run, str) else run, at, overrides or {}, flow)
 
     # --- lifetime
 

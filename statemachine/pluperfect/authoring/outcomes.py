@@ -45,8 +45,20 @@ from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 if TYPE_CHECKING:
     from ..settings import Settings
     from .frames import Frame
+    from .logs import OpenLog
 
-__all__ = ["OURS", "TRACE", "brief", "failed", "packed", "raised", "returned", "timed_out", "user_traceback"]
+__all__ = [
+    "OURS",
+    "TRACE",
+    "brief",
+    "failed",
+    "packed",
+    "packed_error",
+    "raised",
+    "returned",
+    "timed_out",
+    "user_traceback",
+]
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
@@ -235,10 +247,15 @@ def packed(frame: Frame, state: State) -> Any:
 
 
 def _error(frame: Frame, error: BaseException) -> Error:
+    return packed_error(frame.log, error)
+
+
+def packed_error(log: OpenLog, error: BaseException) -> Error:
+    """An exception as the log keeps it."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
-        data = frame.log.hooks.pack(error)
+        data = log.hooks.pack(error)
     except Exception as reason:  # its class may do anything when it is pickled
         data = Packed(ABSENT, str(reason).encode())
     return Error(name, str(error), user_traceback(error), data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..states import ABSENT, usable
 from .flows import Flow
 from .logs import OpenLog
 
-__all__ = ["find_flow", "resume"]
+__all__ = ["find_flow", "load_flow", "parameters_of", "resume"]
 
 
 def resume(log: OpenLog, run_id: str) -> RecordedRun:
@@ -43,15 +44,7 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
             " file: pluperfect --trust-imported resume RUN."
         )
     flow = find_flow(spec.entry, spec.name)
-    parameters: dict[str, Any] = {}
-    for given in spec.inputs:
-        if not usable(given.value):
-            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
-            raise PluperfectError(
-                f"{recorded!r} cannot be resumed from here: its parameter {given.name!r} is not on record ({why})."
-                " Call the flow again in the program that has the value, with the same idempotency_key."
-            )
-        parameters[given.name] = log.unpack(given.value)
+    parameters = parameters_of(log, recorded, "resumed")
     options: dict[str, Any] = {} if spec.idempotency_key is None else {"idempotency_key": spec.idempotency_key}
     chosen = flow.with_options(**options)
     try:
@@ -69,6 +62,26 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
     return recorded
 
 
+def parameters_of(log: OpenLog, recorded: RecordedRun, what: str) -> dict[str, Any]:
+    """
+    The parameters that a flow run was called with, decoded.
+
+    Raises:
+        PluperfectError: One is not on record, so that the run cannot be ``what``: resumed, or replayed.
+    """
+    parameters: dict[str, Any] = {}
+    for given in recorded.folded.birth.inputs:
+        if not usable(given.value):
+            why = given.value.data.decode() if getattr(given.value, "code", None) == ABSENT else "too large"
+            advice = " Call the flow again in the program that has the value, with the same idempotency_key."
+            raise PluperfectError(
+                f"{recorded!r} cannot be {what} from here: its parameter {given.name!r} is not on record ({why})."
+                f"{advice if what == 'resumed' else ''}"
+            )
+        parameters[given.name] = log.unpack(given.value)
+    return parameters
+
+
 def find_flow(entry: str, name: str) -> Flow[..., Any]:
     """
     Import the flow that a record names by ``module:qualname`` or ``file.py:qualname``.
@@ -83,9 +96,7 @@ def find_flow(entry: str, name: str) -> Flow[..., Any]:
             " imported. Call it again in its own program, with the same idempotency_key."
         )
     try:
-        found: Any = _module(place)
-        for part in qualname.split("."):
-            found = getattr(found, part)
+        found: Any = _attribute(place, qualname)
     except (ImportError, OSError, AttributeError) as error:
         raise PluperfectError(
             f"Flow {name!r} was recorded as {entry}, which cannot be imported: {error}. Run this where the program is"
@@ -97,12 +108,45 @@ def find_flow(entry: str, name: str) -> Flow[..., Any]:
     return found  # type: ignore[reportUnknownVariableType]
 
 
+def load_flow(place: str) -> Any:
+    """
+    Import the flow that somebody names as ``module:flow`` or ``file.py:flow``.
+
+    Raises:
+        PluperfectError: It is not there, or is no flow.
+    """
+    module, _, qualname = place.rpartition(":")
+    if not module or not qualname:
+        raise PluperfectError(f"{place!r} names no flow. Write module:flow or file.py:flow.")
+    try:
+        found = _attribute(os.path.abspath(module) if module.endswith(".py") else module, qualname)  # noqa: PTH100
+    except Exception as error:  # a module may raise anything while it is imported
+        raise PluperfectError(
+            f"{place} cannot be imported: {type(error).__name__}: {error}. Run this where it is importable, for instance in its"
+            " folder."
+        ) from error
+    found = getattr(found, "__pluperfect_flow__", found)
+    if not isinstance(found, Flow):
+        raise PluperfectError(f"{place} is a {type(found).__name__}, and no flow.")
+    return found  # type: ignore[reportUnknownVariableType]
+
+
+def _attribute(place: str, qualname: str) -> Any:
+    found: Any = _module(place)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
         if "" not in sys.path:
             sys.path.insert(0, "")
         return importlib.import_module(place)
     # A script: loaded under a name of its own, so that its `if __name__ == "__main__":` does not run.
+    running = getattr(sys.modules.get("__main__"), "__file__", None)
+    if running is not None and str(Path(running).absolute()) == place:
+        return sys.modules["__main__"]  # it is that script which asks
     name = f"{SCRIPT}{Path(place).stem}"
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(Path(place)):

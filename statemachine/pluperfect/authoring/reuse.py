@@ -112,17 +112,19 @@ def _earlier(frame: Frame, child: Frame) -> tuple[bytes, int] | None:
 def _successes(frame: Frame) -> dict[tuple[Any, ...], deque[tuple[bytes, int]]]:
     frame.log.log.flush()
     newest: dict[tuple[Any, ...], tuple[int, deque[tuple[bytes, int]]]] = {}
-    for run_id in frame.log.log.children(frame.run.id):
-        run = frame.log.load(run_id)
-        spec, state = run.birth, run.state
-        if not frame.run.since <= spec.generation < frame.run.generation or not isinstance(state, Completed | Cached):
+    called = [(run.birth.generation, run) for run in map(frame.log.load, frame.log.log.children(frame.run.id))]
+    if frame.shared is not None:
+        called += frame.shared.earlier()
+    for generation, run in called:
+        state = run.state
+        if not frame.run.since <= generation < frame.run.generation or not isinstance(state, Completed | Cached):
             continue
-        source = (run_id, run.seq) if isinstance(state, Completed) or state.source is None else state.source
+        source = (run.id, run.seq) if isinstance(state, Completed) or state.source is None else state.source
         likeness = _likeness(run)
-        generation, found = newest.get(likeness, (-1, deque[tuple[bytes, int]]()))
-        if spec.generation > generation:
-            newest[likeness] = (spec.generation, deque([source]))
-        elif spec.generation == generation:
+        last, found = newest.get(likeness, (-1, deque[tuple[bytes, int]]()))
+        if generation > last:
+            newest[likeness] = (generation, deque([source]))
+        elif generation == last:
             found.append(source)
     return {likeness: found for likeness, (_, found) in newest.items()}
 

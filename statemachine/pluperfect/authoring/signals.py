@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..states import State
 
-__all__ = ["LOOP", "NO_PAYLOAD", "FlowStopped", "Signal"]
+__all__ = ["LOOP", "NO_PAYLOAD", "FlowStopped", "RecordEnds", "Signal"]
 
 NO_PAYLOAD: Final[Any] = object()
 
@@ -68,3 +68,21 @@ class FlowStopped(BaseException):
     def __init__(self, frame: Any) -> None:
         super().__init__("this run has ended; its body goes no further")
         self.frame = frame
+
+
+class RecordEnds(BaseException):
+    """
+    A replay goes no further here: what the code asks for is not on record.
+
+    Attributes:
+        kind: ``unrecorded``: no such call. ``open``: the call has no end on record. ``unanswered``: it has, and what it gave is
+            not there. ``idle``: the code waits for something else.
+    """
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.why = why
+
+    def __reduce__(self) -> Any:
+        return RecordEnds, (self.kind, self.why)

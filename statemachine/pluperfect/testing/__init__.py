@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..histories import RecordedRun
+    from .stubbing import calls, error, find, play, recorded, stubs
 
-__all__ = ["FakeClock", "kinds"]
+__all__ = ["FakeClock", "calls", "error", "find", "kinds", "play", "recorded", "stubs"]
 
 
 class FakeClock:
@@ -49,3 +50,12 @@ class FakeClock:
 def kinds(run: RecordedRun) -> list[str]:
     """The kinds of a run's transitions, in order: ``["Pending", "Running", "Completed"]``."""
     return [transition.to.kind for transition in run.transitions]
+
+
+def __getattr__(name: str) -> object:
+    # They need the engine, which a test that only wants a clock need not load.
+    if name in {"calls", "error", "find", "play", "recorded", "stubs"}:
+        from . import stubbing as room
+
+        return getattr(room, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

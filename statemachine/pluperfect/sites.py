@@ -1,0 +1,97 @@
+"""
+Call sites: the line of the user's code that made a call, as records name it, and as people look it up.
+
+A site is written like the place a function is imported from: ``module:line`` or, for a script, ``file.py:line``.
+Reading a source line imports nothing.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from importlib.machinery import PathFinder
+from types import FrameType
+from typing import Final, NamedTuple
+
+from .digests import SCRIPT
+
+__all__ = ["Line", "call_site", "line_of", "shown_site"]
+
+_OURS: Final = frozenset({"pluperfect", "pluperfect_store", "pluperfect_plugins", "pluperfect_dask"})
+
+
+class Line(NamedTuple):
+    """
+    A line of source.
+
+    Attributes:
+        file: Its file.
+        number: Its number there, from 1.
+        text: What stands there now, without the white space around it.
+    """
+
+    file: str
+    number: int
+    text: str
+
+
+def call_site() -> str:
+    """Where the innermost code at hand stands that is not this library's; empty where there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module[:10] != "pluperfect" or module.partition(".")[0] not in _OURS:
+            if module == "__main__" or module.startswith(SCRIPT):
+                module = _script(frame) or module
+            return f"{module}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def _script(frame: FrameType) -> str:
+    """The file of a script; empty for what somebody types in."""
+    file: str | None = frame.f_globals.get("__file__")
+    return os.path.abspath(file) if file else ""  # noqa: PTH100 - pathlib is not loaded for this
+
+
+def line_of(site: str) -> Line | None:
+    """
+    The line that a site names, as it stands there today; None where there is no such file or line.
+
+    The module is looked up, and not imported.
+    """
+    place, _, number = site.rpartition(":")
+    if not place or not number.isdecimal():
+        return None
+    file = place if place.endswith(".py") else _file_of(place)
+    if file is None:
+        return None
+    linecache.checkcache(file)
+    text = linecache.getline(file, int(number)).strip()
+    return Line(file, int(number), text) if text else None
+
+
+def _file_of(module: str) -> str | None:
+    known = sys.modules.get(module)
+    if known is not None:
+        return getattr(known, "__file__", None)
+    path: list[str] | None = None
+    spec = None
+    parts = module.split(".")
+    try:
+        for depth in range(len(parts)):
+            spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+            if spec is None:
+                return None
+            path = list(spec.submodule_search_locations or ())
+    except (ImportError, OSError, ValueError):
+        return None
+    return None if spec is None or not spec.has_location else spec.origin
+
+
+def shown_site(site: str) -> str:
+    """A site as people read it: a file in or under the working folder is named from there."""
+    place, colon, number = site.rpartition(":")
+    here = f"{os.getcwd()}{os.sep}"  # noqa: PTH109 - pathlib is not loaded for this
+    return f"{place.removeprefix(here)}{colon}{number}" if place.endswith(".py") else site
