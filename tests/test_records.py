@@ -106,6 +106,14 @@ def test_a_damaged_record_never_decodes_to_the_same_leaf(data):
         pass  # it is no row any more
 
 
+def test_a_text_that_is_no_utf_8_is_damage():
+    data = bytearray(EXAMPLES[0][2])
+    data[data.index(b"transition")] ^= 0x80
+
+    with pytest.raises(StoreDamaged, match="no record"):
+        records.open_row(bytes(data))
+
+
 def test_the_leaf_binds_the_record_and_the_digest_of_each_value():
     row = records.open_row(EXAMPLES[0][2])
     digests = [sha256(value).digest() for value in row.values]

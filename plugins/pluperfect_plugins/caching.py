@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
@@ -374,10 +375,10 @@ def _held(value: Any, seen: dict[int, Any]) -> Iterator[bytes]:
 def _text(code: CodeType) -> bytes:
     import inspect
 
-    try:
-        text = inspect.getsource(code).encode(errors="surrogatepass")
-    except (OSError, TypeError):
-        text = b""
+    text = b""
+    if code.co_filename != "<string>":  # what all of `exec` and `python -c` is called: its lines may be another one's
+        with suppress(OSError, TypeError):
+            text = inspect.getsource(code).encode(errors="surrogatepass")
     if text and code.co_name != "<lambda>":
         return text
     return text + repr([*_bytecode(code)]).encode()  # several lambdas can share a line

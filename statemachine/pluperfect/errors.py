@@ -32,6 +32,7 @@ __all__ = [
     "PluginError",
     "PluperfectError",
     "PrefectException",
+    "PrunedAway",
     "RedactedValue",
     "Refused",
     "ReservedArgumentError",
@@ -218,6 +219,10 @@ class UnknownRun(PluperfectError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0]) if self.args else ""
+
+
+class PrunedAway(PluperfectError, IndexError):
+    """The tree over the log as it was at this size cannot be told any more: all records around its end were pruned."""
 
 
 class UnfinishedRun(PluperfectError):

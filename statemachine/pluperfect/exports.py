@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, Final
 import msgspec
 from msgspec import Struct
 
-from .errors import BadCheckpoint, BadExport, StoreDamaged, UnknownRun
+from .errors import BadCheckpoint, BadExport, RedactedValue, StoreDamaged, UnknownRun
 from .evidence import Checkpoint, led_to
 from .hooks import Log, Parcel
-from .records import GENESIS, Row, open_row
+from .records import GENESIS, Row, open_exact, open_row
 from .states import Pending, State
 from .transitions import Transition, legal
 
@@ -110,6 +110,7 @@ def write(
         UnknownRun: There is no such run.
         BadCheckpoint: It is of another store, or older than a record of these runs.
         StoreDamaged: A value is missing.
+        PrunedAway: The checkpoint was made where all records are pruned now.
     """
     placed: list[tuple[int, bytes, bytes]] = []
     whole = _trees(log, runs)
@@ -152,7 +153,7 @@ def write(
         *_kept(log, values),
     )
     raw = msgspec.msgpack.encode(header)
-    _pack(path, raw, [row for _, _, row in placed], (log.blob(digest) or b"" for digest, _ in header.blobs))
+    _pack(path, raw, [row for _, _, row in placed], (_there(log, digest) for digest, _ in header.blobs))
     return header
 
 
@@ -166,7 +167,8 @@ def write_again(log: Log, path: str | os.PathLike[str], run: bytes) -> Header:
         run: One of the runs that came with it; of several files the last.
 
     Raises:
-        UnknownRun: The run was not imported.
+        UnknownRun: The run was not imported, or one that came with it was pruned.
+        RedactedValue: A value that came with it was taken away.
     """
     for data in reversed(log.records(log.store_id)):
         row = open_row(data)
@@ -181,11 +183,25 @@ def write_again(log: Log, path: str | os.PathLike[str], run: bytes) -> Header:
             placed: list[tuple[int, bytes]] = []
             for told in header.runs:
                 rows = log.records(told.run, 0, len(told.positions))
+                if len(rows) < len(told.positions):
+                    raise UnknownRun(
+                        f"Run {told.run.hex()}, which came in the same file as run {run.hex()}, was pruned; the file cannot be"
+                        " written again. Leave --as-imported out: its proofs are of this store."
+                    )
                 placed.extend(zip(told.positions, rows, strict=True))
             placed.sort()
-            _pack(path, raw, [row for _, row in placed], (log.blob(digest) or b"" for digest, _ in header.blobs))
+            _pack(path, raw, [row for _, row in placed], (_there(log, digest) for digest, _ in header.blobs))
             return header
     raise UnknownRun(f"Run {run.hex()} was not imported here. Leave --as-imported out: its proofs are of this store.")
+
+
+def _there(log: Log, digest: bytes) -> bytes:
+    data = log.blob(digest)
+    if data is None:
+        raise RedactedValue(
+            f"The value {digest.hex()} is not in the log any more. It was redacted or pruned, and the file was not written."
+        )
+    return data
 
 
 def _trees(log: Log, runs: Sequence[bytes]) -> list[bytes]:
@@ -410,11 +426,11 @@ def _check(
     sizes.update((gone[0], gone[1]) for gone in header.redacted if gone[0] not in blobs)
     named: set[bytes] = set()
     for (_, run, seq), data in zip(places, rows, strict=True):
-        row = open_row(data)
+        (row,), (leaf,) = open_exact((data,))
         record = row.record
         where = f"run {run.hex()}, record {seq}"
-        if (record.run, record.seq) != (run, seq) or row.exact != data or record.type.startswith("store/"):
-            raise BadExport(f"{where} is another record, or not written as records are")
+        if (record.run, record.seq) != (run, seq) or record.type.startswith("store/"):
+            raise BadExport(f"{where} is another record")
         if record.prev != last.get(run, GENESIS):
             raise BadExport(f"{where} does not follow the one before it: it, or that one, was changed")
         for value in _elsewhere(row):
@@ -437,7 +453,7 @@ def _check(
                 came = states.get(run)
                 raise BadExport(f"{where}: {came.kind if came else 'birth'} -> {entry.to.kind} is not in the table")
             states[run] = entry.to
-        last[run] = row.leaf
+        last[run] = leaf
     if named != set(sizes):
         raise BadExport("it holds values that no record names")
     for told in header.runs:

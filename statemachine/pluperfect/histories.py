@@ -12,7 +12,7 @@ import difflib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from .errors import PluperfectError, RedactedValue, UnknownRun, UntrustedValue
 from .evidence import Checkpoint, Finding, Proof, Redaction, Report
-from .hooks import Admitted, Log
+from .hooks import Admitted, Backup, Compacted, Health, Log, Pruned, PruneRule
 from .manager import Hooks
 from .records import decode, open_row
 from .states import (
@@ -65,6 +65,15 @@ def id_text(run: bytes) -> str:
 def short_id(run: bytes) -> str:
     """The last eight digits: ids of one tree begin alike and end differently."""
     return run.hex()[-8:]
+
+
+def _code(state: str | type[State]) -> int:
+    word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
+    if word not in _CODES:
+        near = difflib.get_close_matches(word, _CODES, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
+    return _CODES[word]
 
 
 class Seen(Struct, frozen=True):
@@ -136,7 +145,7 @@ class RecordedRun:
             run = apply(run, entry)
             found.append(entry)
             if isinstance(entry, Transition):
-                self.histories.make_readable(entry.to, run)
+                self.histories.show(entry.to, run)
         return tuple(found)
 
     def _entries(self) -> Iterator[Entry]:
@@ -188,7 +197,7 @@ class RecordedRun:
 
     def _read(self, run: Run) -> Run:
         if run.state is not None:
-            self.histories.make_readable(run.state, run)
+            self.histories.show(run.state, run)
         return run
 
     @property
@@ -349,14 +358,7 @@ class Histories:
         Raises:
             ValueError: There is no such state.
         """
-        code = None
-        if state is not None:
-            word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
-            if word not in _CODES:
-                near = difflib.get_close_matches(word, _CODES, 1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
-            code = _CODES[word]
+        code = None if state is None else _code(state)
         self.log.flush()
         found = self.log.find(state=code, name=name, tag=tag, roots=roots)
         return [RecordedRun(self, run) for run in islice(found, limit)]
@@ -569,7 +571,7 @@ class Histories:
 
         Raises:
             UnknownRun: There is no such run, or was none at that size.
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         self.log.flush()
         return self.log.prove(self.run(run_id)._run, size)
@@ -615,7 +617,8 @@ class Histories:
             as_imported: Write the file again that the first run was imported from, with the proofs of the log it comes from.
 
         Raises:
-            UnknownRun: There is no such run, or with ``as_imported`` it was not imported.
+            UnknownRun: There is no such run; or with ``as_imported`` it was not imported, or one that came with it was pruned.
+            RedactedValue: With ``as_imported``: a value that came with it was taken away.
             BadCheckpoint: The checkpoint is none, of another store, or older than these runs.
             StoreDamaged: A value is missing.
         """
@@ -703,6 +706,71 @@ class Histories:
         when = time.time() if at is None else at
         return self.log.redact(run.id, digests, everywhere=everywhere, by=by, why=why, at=when)
 
+    # --- care
+
+    def _now(self) -> float:
+        return time.time()
+
+    def prune(
+        self,
+        older_than: timedelta | float,
+        *,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+        keep: int = 0,
+        with_keys: bool = False,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """
+        Take old runs out of the log: whole trees of runs that have all ended. What stays, reads as before.
+
+        Args:
+            older_than: The last record of the tree was made so long ago; seconds, or a timedelta.
+            state: Only runs in this state: a kind, as its class or its name.
+            name: Only runs of the flow or task with this name.
+            keep: Of each flow, the youngest so many that fit ``state`` and ``name`` stay.
+            with_keys: Also runs with an idempotency key. Called again with the same key, they would run again.
+            dry_run: Change nothing; only say what would go.
+
+        Raises:
+            ValueError: There is no such state, or the age or the number is below 0.
+        """
+        age = older_than.total_seconds() if isinstance(older_than, timedelta) else float(older_than)
+        if not age >= 0 or keep < 0:
+            raise ValueError(f"older_than={older_than!r}, keep={keep!r}: neither may be below 0.")
+        at = self._now()
+        rule = PruneRule(at - age, None if state is None else _code(state), name, keep, with_keys)
+        self.log.flush()
+        return self.log.prune(rule, at, dry_run=dry_run)
+
+    def backup(self, path: str | os.PathLike[str]) -> Backup:
+        """
+        Copy the store into a new folder, while others write, and check the copy in every record.
+
+        The copy is a store: open it, or put it where the old one was. Whoever carried out runs in the old one is refused
+        there.
+
+        Raises:
+            StoreError: There is something in the folder, or the log has no file.
+            StoreDamaged: The copy is not sound; it was not kept.
+        """
+        self.log.flush()
+        return self.log.backup(os.fspath(path))
+
+    def compact(self) -> Compacted:
+        """
+        Write the store's file anew without the room that it does not use; nobody else may have it open.
+
+        Raises:
+            StoreError: Somebody else has the store open, or the log has no file.
+        """
+        return self.log.compact()
+
+    def health(self) -> Health:
+        """Look after the store: what there is, and what needs attention."""
+        self.log.flush()
+        return self.log.health()
+
     # --- decoding on demand
 
     def entries(self, run: bytes, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
@@ -718,6 +786,7 @@ class Histories:
 
         Raises:
             UntrustedValue: It was imported, and decoding it may run code.
+            UnknownRun: It refers to a run that is not in the log any more.
         """
         if packed.code != RESULT:
             if packed.run and not self.trust_imported and runs_code(packed):
@@ -730,14 +799,16 @@ class Histories:
             return self.hooks.unpack(packed)
         cited = msgspec.msgpack.decode(packed.data)
         if isinstance(cited, bytes):
-            return self.load(cited).state
-        return [self.load(run).state for run in cited]
+            return self._state_of(cited)
+        return [self._state_of(run) for run in cited]
 
-    def make_readable(self, state: State, run: Run) -> None:
-        """Let a recorded state decode its data when it is asked for its result, and know its run, folded up to it."""
-        if isinstance(state, Cached) and state.data is None and state.source is not None:
-            state.cite(self.recorded_data(*state.source))
-        self.show(state, run)
+    def _state_of(self, run: bytes) -> State | None:
+        state = self.load(run).state
+        if state is None and run:
+            raise UnknownRun(
+                f"The result refers to run {id_text(run)}, which is not in the log: pruned, or not exported."
+            )
+        return state
 
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""
@@ -785,17 +856,13 @@ class Histories:
         """The packed result that a run recorded at ``seq``; None where there is none."""
         records = self.log.records(run, seq - 1, seq)
         entry = decode(records[0], self.log.blob) if records else None
-        state = None if entry is None else entry.to
-        data = getattr(state, "data", None)
-        if data is None and isinstance(state, Cached) and state.source is not None and state.source != (run, seq):
-            return self.recorded_data(*state.source)
-        return data
+        return None if entry is None else getattr(entry.to, "data", None)
 
     def load(self, run: bytes) -> Run:
         """Fold a run from its log; a run without records has ``seq`` 0."""
         folded = fold(run, self.entries(run))
         if folded.state is not None:
-            self.make_readable(folded.state, folded)
+            self.show(folded.state, folded)
         return folded
 
     def describe(self, packed: Any) -> str:

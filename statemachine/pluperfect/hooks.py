@@ -31,15 +31,20 @@ if TYPE_CHECKING:
 __all__ = [
     "HOOKS",
     "Admitted",
+    "Backup",
     "CacheKey",
     "Cell",
+    "Compacted",
     "Definition",
     "Head",
+    "Health",
     "Holder",
     "Log",
     "Option",
     "Parcel",
     "Part",
+    "PruneRule",
+    "Pruned",
     "Runner",
     "Specs",
     "Ticket",
@@ -162,7 +167,7 @@ class Part(Struct, frozen=True):
     entries: tuple[Entry, ...]
 
 
-class Head(Struct, frozen=True, array_like=True):
+class Head(Struct, frozen=True, array_like=True, gc=False):
     """
     What a log knows of a run without reading its records.
 
@@ -250,6 +255,102 @@ class Admitted(Struct, frozen=True):
     new: tuple[bytes, ...]
     extended: tuple[bytes, ...]
     left: tuple[bytes, ...]
+
+
+class PruneRule(Struct, frozen=True):
+    """
+    Which trees of runs are pruned, of those that have ended with all of their runs.
+
+    Attributes:
+        before: Only those whose last record was made before this (UTC seconds).
+        state: Only those whose root is in the state with this code.
+        name: Only those whose root is a run of the flow or task with this name.
+        keep: Of each flow, the youngest so many that fit ``state`` and ``name`` stay.
+        with_keys: Also those with an idempotency key, which would run again if they were called again.
+    """
+
+    before: float
+    state: int | None = None
+    name: str | None = None
+    keep: int = 0
+    with_keys: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """The rule as it is put on record."""
+        return {field: getattr(self, field) for field in self.__struct_fields__}
+
+
+class Pruned(Struct, frozen=True):
+    """
+    What was pruned, or would be.
+
+    Attributes:
+        trees: How many runs that no other run called, with all that they called.
+        runs: How many runs these are.
+        records: How many records they have.
+        bytes: The bytes of these records.
+        oldest: When the last record of the tree was made that ended first, UTC seconds; 0: there is none.
+        newest: The same of the tree that ended last.
+        keyed: How many trees stay for their idempotency key alone.
+        values: How many large values went, or would go, that no record names any more.
+        value_bytes: Their bytes.
+    """
+
+    trees: int = 0
+    runs: int = 0
+    records: int = 0
+    bytes: int = 0
+    oldest: float = 0.0
+    newest: float = 0.0
+    keyed: int = 0
+    values: int = 0
+    value_bytes: int = 0
+
+
+class Backup(Struct, frozen=True):
+    """
+    A backup that was made and checked.
+
+    Attributes:
+        path: Its folder, which is a store.
+        position: The last record that it has.
+        size: How many records the tree over its log has, pruned ones included.
+        root: The root of that tree.
+        bytes: The size of its file.
+        values: How many large values it has as files.
+        value_bytes: Their bytes.
+        absent: How many values its records name that the store does not have any more.
+    """
+
+    path: str
+    position: int
+    size: int
+    root: bytes
+    bytes: int
+    values: int
+    value_bytes: int
+    absent: int
+
+
+class Compacted(Struct, frozen=True):
+    """A file that was written anew: its size in bytes before and after, and how many rows it has."""
+
+    before: int
+    after: int
+    rows: int
+
+
+class Health(Struct, frozen=True):
+    """
+    How a store is.
+
+    Attributes:
+        facts: What is to be known about it, as plain data.
+        findings: What needs somebody's attention, a sentence each, which says what to do.
+    """
+
+    facts: dict[str, Any]
+    findings: list[str]
 
 
 class Ticket(Protocol):
@@ -422,7 +523,7 @@ class Log(Protocol):
             size: As it was at this size; now where left out.
 
         Raises:
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         ...
 
@@ -436,7 +537,7 @@ class Log(Protocol):
 
         Raises:
             UnknownRun: There is no such run, or was none at that size.
-            IndexError: The log was never so long.
+            IndexError: The log was never so long, or (PrunedAway) all records around there were pruned.
         """
         ...
 
@@ -467,6 +568,42 @@ class Log(Protocol):
             why: For which reason.
             at: When, UTC seconds.
         """
+        ...
+
+    def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
+        """
+        Take whole trees of ended runs out of the log, some to a transaction, and values that no record names any more.
+
+        Their leaves stay, so that the tree over the log does not change; what went is on record, under the store's id.
+
+        Args:
+            rule: Which trees.
+            at: When, UTC seconds.
+            dry_run: Change nothing; only say what would go.
+        """
+        ...
+
+    def backup(self, path: str) -> Backup:
+        """
+        Copy the store into a new folder, while others write, and check the copy.
+
+        Raises:
+            StoreError: There is something in the folder, or this log has no file.
+            StoreDamaged: The copy is not sound; it was not kept.
+        """
+        ...
+
+    def compact(self) -> Compacted:
+        """
+        Write the file anew without the room that it does not use.
+
+        Raises:
+            StoreError: Somebody else has the store open, or this log has no file.
+        """
+        ...
+
+    def health(self) -> Health:
+        """Look after the store: what there is, and what needs attention. Slots of dead readers are cleared."""
         ...
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ BUILTIN: Final = {
     "inspect": "pluperfect_plugins.inspect",
     "evidence": "pluperfect_plugins.evidence",
     "config": "pluperfect_plugins.config",
+    "care": "pluperfect_plugins.care",
     "prints": "pluperfect_plugins.prints",
     "callbacks": "pluperfect_plugins.callbacks",
     "caching": "pluperfect_plugins.caching",

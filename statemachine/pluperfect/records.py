@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple, cast
+from typing import Annotated, Any, Final, NamedTuple, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.msgpack import Ext
 
 from .errors import StoreDamaged
@@ -29,6 +29,8 @@ __all__ = [
     "INLINE",
     "Body",
     "Fetch",
+    "Layouts",
+    "Outlines",
     "Record",
     "Row",
     "body_of",
@@ -36,6 +38,7 @@ __all__ = [
     "decode",
     "encode",
     "leaf",
+    "open_exact",
     "open_record",
     "open_row",
     "seal",
@@ -57,7 +60,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, LookupError, ValueError, OverflowErr
 _KEPT: Final = 1  # the extension that stands in a row for a value kept elsewhere: SHA-256 and u64 size
 
 
-class Record(Struct, frozen=True, array_like=True):
+class Record(Struct, frozen=True, array_like=True, gc=False):
     """
     One record, its body not yet decoded.
 
@@ -73,13 +76,13 @@ class Record(Struct, frozen=True, array_like=True):
         meta: For later versions; empty today.
     """
 
-    run: bytes
-    seq: int
+    run: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    seq: Annotated[int, Meta(ge=1, lt=2**32)]
     at: int
     epoch: int
     type: str
     version: int
-    prev: bytes
+    prev: Annotated[bytes, Meta(min_length=32, max_length=32)]
     body: Raw
     meta: dict[str, Any] = {}
 
@@ -92,7 +95,7 @@ class Body(NamedTuple):
     values: tuple[Packed, ...]
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, gc=False):
     """One stored row, taken apart."""
 
     record: Record
@@ -123,45 +126,32 @@ class Row(NamedTuple):
         except _UNREADABLE as error:
             raise StoreDamaged(f"Record {self.record.seq} of the store itself cannot be read: {error}.") from error
 
-    @property
-    def exact(self) -> bytes:
-        """The bytes of this row as they are written: stored ones are the same, or were changed."""
-        return _encode((self.raw, self.values))
-
     def without(self, digests: Collection[bytes]) -> bytes:
         """The bytes of this row with these values taken away; the leaf hash stays what it is."""
         held = zip(self.values, self.digests, strict=True)
         gone = [_gone(len(v), d) if type(v) is bytes and d in digests else v for v, d in held]
         return _encode((self.raw, gone))
 
-    def entry(self, fetch: Fetch | None = None) -> Entry | None:
+    def entry(self, fetch: Fetch | None = None, layouts: Layouts | None = None) -> Entry | None:
         """
         The entry that the row holds; None for a type or version that this release does not know.
 
         Args:
             fetch: Gives the bytes of values that are kept elsewhere, when they are asked for.
+            layouts: The layouts of bodies; those of this release where left out.
 
         Raises:
             StoreDamaged: The body does not fit its type.
         """
         record = self.record
-        place = (record.type, record.version)
-        if place not in _BODIES:
-            return None
         try:
-            body = _decoded(place, record.body, self.values, fetch, record.run)
+            body = (layouts or _layouts).read(record, self.values, fetch)
         except _UNREADABLE as error:
-            raise StoreDamaged(
-                f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
-            ) from error
-        at = record.at / 1e6
-        facts = body.facts or NO_FACTS
-        if record.type == "transition":
-            return Transition(record.seq, at, body.to, body.asked, body.by, body.why, facts, record.epoch)
-        return Ruling(record.seq, at, body.asked, body.by, body.why, body.until, facts, record.epoch)
+            raise _no_body(record, error) from error
+        return None if body is None else _entry(record.type, record.seq, record.at / 1e6, body, record.epoch)
 
 
-class _Stored(Struct, frozen=True, array_like=True):
+class _Stored(Struct, frozen=True, array_like=True, gc=False):
     record: bytes
     values: list[Any]
 
@@ -199,9 +189,14 @@ class _Coder:
         self.fetch: Fetch | None = None
         self.run = b""
         self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
-        self.bodies = {
-            place: msgspec.msgpack.Decoder(body, ext_hook=self._attach).decode for place, body in _BODIES.items()
-        }
+        self._decoders: dict[type[Any], Callable[[Any], Any]] = {}
+
+    def decode(self, struct: type[Any], body: Any) -> Any:
+        """A body as this struct, with its values."""
+        decoder = self._decoders.get(struct)
+        if decoder is None:
+            decoder = self._decoders[struct] = msgspec.msgpack.Decoder(struct, ext_hook=self._attach).decode
+        return decoder(body)
 
     def _detach(self, value: Any) -> Ext:
         if type(value) is not Packed:
@@ -230,7 +225,6 @@ class _Coder:
         return packed
 
 
-_BODIES: Final = {("transition", 1): _Transition, ("ruling", 1): _Ruling}
 _coders: Final[list[_Coder]] = [_Coder()]  # taken and given back in one step each, so that threads never share one
 
 
@@ -241,19 +235,70 @@ def _coder() -> _Coder:
         return _Coder()
 
 
-def _decoded(place: tuple[str, int], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b"") -> Any:
+def _decoded(struct: type[Any], body: Any, values: Sequence[Any], fetch: Fetch | None, run: bytes = b"") -> Any:
     coder = _coder()
     coder.values, coder.fetch, coder.run = values, fetch, run
     try:
-        return coder.bodies[place](body)
+        return coder.decode(struct, body)
     finally:
         coder.values, coder.fetch = (), None
         _coders.append(coder)
 
 
+class Layouts:
+    """
+    What the bodies of records look like: for each type and version a struct and, but for the newest, a pure function that
+    makes a body of the next version of it. Stored bytes are never touched: an old body is lifted each time it is read.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, int], type[Any]] = {}
+        """The struct of each type and version."""
+        self._lifts: dict[tuple[str, int], Callable[[Any], Any] | None] = {}
+
+    def add(self, type: str, version: int, body: Any, lift: Callable[[Any], Any] | None = None) -> None:
+        """
+        Add a layout.
+
+        Args:
+            type: The type of record.
+            version: From 1.
+            body: The struct.
+            lift: Makes a body of ``version + 1`` of one of this version; None: this is the newest.
+
+        Raises:
+            ValueError: It is there already, or the version before it does not lead here.
+        """
+        if (type, version) in self.places or (version > 1 and self._lifts.get((type, version - 1)) is None):
+            raise ValueError(
+                f"version {version} of {type!r} is there already, or version {version - 1} does not lead to it"
+            )
+        # msgspec looks a struct through when its first decoder is made; where two threads begin that at once, the process dies.
+        msgspec.msgpack.Decoder(body)
+        self.places[type, version], self._lifts[type, version] = body, lift
+
+    def read(self, record: Record, values: Sequence[Any], fetch: Fetch | None = None) -> Any:
+        """The body of a record in its newest layout; None for a type or version that is not known."""
+        place = (record.type, record.version)
+        struct = self.places.get(place)
+        if struct is None:
+            return None
+        return self.lifted(place, _decoded(struct, record.body, values, fetch, record.run))
+
+    def lifted(self, place: tuple[str, int], body: Any) -> Any:
+        """A body of this type and version in its newest layout."""
+        while lift := self._lifts[place]:
+            body, place = lift(body), (place[0], place[1] + 1)
+        return body
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _open: Final = msgspec.msgpack.Decoder(Record).decode
 _take_apart: Final = msgspec.msgpack.Decoder(_Stored).decode
+_WRITTEN: Final = {"transition": _Transition, "ruling": _Ruling}  # version 1 of each, as bodies are written now
+_layouts: Final = Layouts()
+for _type, _struct in _WRITTEN.items():
+    _layouts.add(_type, 1, _struct)
 
 
 # --- writing ---------------------------------------------------------------------------------------------
@@ -298,7 +343,7 @@ def check_body(body: Body) -> None:
         ValueError: A field holds what its state does not allow.
     """
     try:
-        _decoded((body.type, 1), body.data, body.values, None)
+        _decoded(_WRITTEN[body.type], body.data, body.values, None)
     except msgspec.ValidationError as error:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 
@@ -360,15 +405,111 @@ def open_row(data: bytes) -> Row:
     """
     try:
         stored = _take_apart(data)
-        record = _open(stored.record)
-        for value in stored.values:
-            if type(value) is not bytes and not (
-                type(value) is Ext and value.code == _KEPT and len(bytes(value.data)) == 40
-            ):
-                raise msgspec.ValidationError("a value is neither bytes nor the digest of some")
+        if stored.values:
+            _check_values(stored.values)
+        return Row(_open(stored.record), stored.record, stored.values)
     except _UNREADABLE as error:
         raise StoreDamaged(f"{len(data)} bytes of the log are no record: {error}. Run `pluperfect verify`.") from error
-    return Row(record, stored.record, stored.values)
+
+
+def open_exact(data: Sequence[bytes]) -> tuple[list[Row], list[bytes]]:
+    """
+    Stored rows taken apart, and their leaf hashes; many at once, since that is quicker.
+
+    Raises:
+        StoreDamaged: Some bytes are no row, or not those that are written for it: they were changed.
+    """
+    try:
+        stored = [*map(_take_apart, data)]
+        rows = [Row(_open(one.record), one.record, one.values) for one in stored]
+        for one in stored:
+            if one.values:
+                _check_values(one.values)
+    except _UNREADABLE as error:
+        size = sum(map(len, data))
+        raise StoreDamaged(f"{size} bytes of the log are no record: {error}. Run `pluperfect verify`.") from error
+    if [*map(_encode, stored)] != [*data]:
+        raise StoreDamaged("its bytes are not as they are written")
+    leaves = [_leaf(row.raw, row.digests) if row.values else sha256(b"\0" + row.raw).digest() for row in rows]
+    return rows, leaves
+
+
+def _check_values(values: list[Any]) -> None:
+    for value in values:
+        if type(value) is not bytes and not (
+            type(value) is Ext and value.code == _KEPT and len(bytes(value.data)) == 40
+        ):
+            raise msgspec.ValidationError("a value is neither bytes nor the digest of some")
+
+
+class Outlines:
+    """
+    What records hold, but for their values, places and times: enough to tell what follows from them, and quicker than
+    `Row.entry`, since equal bodies are decoded once. It serves one thread.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], dict[bytes, tuple[Entry, int]]] = {place: {} for place in _layouts.places}
+        self._decode = {
+            place: msgspec.msgpack.Decoder(body, ext_hook=self._stand_in).decode
+            for place, body in _layouts.places.items()
+        }
+        self._packed: dict[int, Packed] = {}
+        self._values = 0  # how many values the body names that is being decoded
+
+    def of(self, row: Row) -> Entry | None:
+        """
+        What a row holds; None for a type or version that this release does not know.
+
+        Raises:
+            StoreDamaged: The body does not fit its type.
+        """
+        record = row.record
+        place = (record.type, record.version)
+        known = self._known.get(place)
+        if known is None:
+            return None
+        data = bytes(record.body)
+        found = known.get(data)
+        if found is None:
+            self._values = 0
+            try:
+                body = _layouts.lifted(place, self._decode[place](data))
+            except _UNREADABLE as error:
+                raise _no_body(record, error) from error
+            found = _entry(record.type, 0, 0.0, body, 0), self._values
+            if len(data) <= _SHORT:
+                if len(known) >= _MANY:
+                    known.clear()
+                known[data] = found
+        if found[1] > len(row.values):
+            raise _no_body(record, LookupError(f"it names {found[1]} values, the row has {len(row.values)}"))
+        return found[0]
+
+    def _stand_in(self, code: int, data: memoryview) -> Packed:
+        if code != RESULT:
+            self._values = max(self._values, int.from_bytes(data, "big") + 1)
+        packed = self._packed.get(code)
+        if packed is None:
+            packed = self._packed[code] = Packed(code, b"")
+        return packed
+
+
+_SHORT: Final = 64  # bytes of a body that may well come again
+_MANY: Final = 1 << 12
+
+
+def _entry(type: str, seq: int, at: float, body: Any, epoch: int) -> Entry:
+    facts = body.facts or NO_FACTS
+    if type == "transition":
+        return Transition(seq, at, body.to, body.asked, body.by, body.why, facts, epoch)
+    return Ruling(seq, at, body.asked, body.by, body.why, body.until, facts, epoch)
+
+
+def _no_body(record: Record, error: Exception) -> StoreDamaged:
+    return StoreDamaged(
+        f"Run {record.run.hex()}, record {record.seq}: its body is no {record.type} of version {record.version}: {error}."
+    )
 
 
 def open_record(data: bytes) -> Record:

@@ -389,7 +389,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
     def _outcome(self) -> Any:
         if "live" in self._attached:
             return self._attached["live"]
-        data = self.data if self.data is not None else self._attached.get("cited")
+        data = self.data
         if data is None:
             raise MissingResult(
                 "The state was made by hand, and there is no data in it."
@@ -483,10 +483,6 @@ class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
     """The run and the sequence number that computed the result."""
     key: str = ""
     name: str = "Cached"
-
-    def cite(self, data: Packed | None) -> None:
-        """Attach the packed result of the source, where it is too large to stand here again."""
-        self._attached["cited"] = data
 
 
 class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):

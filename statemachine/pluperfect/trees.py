@@ -49,7 +49,7 @@ class Event(Struct, frozen=True):
         """The state that it recorded, which can decode its result; None where the run stayed as it was."""
         state = None if self.entry is None else self.entry.to
         if state is not None:
-            self.run.histories.make_readable(state, self.after)
+            self.run.histories.show(state, self.after)
         return state
 
     def line(self, name: str = "", width: int = 0) -> str:
@@ -90,7 +90,7 @@ class Moment:
         found = {event.after.id: event.after for event in self._events}
         for run in found.values():
             if run.state is not None:
-                self._histories.make_readable(run.state, run)
+                self._histories.show(run.state, run)
         return tuple(found.values())
 
     @property

@@ -1,6 +1,6 @@
 # pyright: basic
 """
-The seam to LMDB: the one room that imports it. Everything behind it has types.
+The seam to LMDB. `compaction` alone imports it beside this room; everything behind the two has types.
 
 The flags are fixed. They are never durability levels: without ``sync`` a power cut destroys the file, and
 with ``writemap`` a full disk kills the process.
@@ -71,6 +71,7 @@ class Environment:
         _ours(folder)
         self._own = opening.claim(folder, lambda beside: _create(beside, map_size))
         self._env: Any = None
+        self.unwritable = ""  # why this release may read the store, but not write to it
         try:
             self._env = _open(folder, map_size)
             self._tables = self._handles()
@@ -99,7 +100,7 @@ class Environment:
 
     def _check_format(self) -> None:
         with self._env.begin() as txn:
-            _check_format(self.folder, txn.get(b"format", db=self._tables["meta"]))
+            self.unwritable = _check_format(self.folder, txn.get(b"format", db=self._tables["meta"]))
 
     def _check_tail(self) -> None:
         with self.read() as rows:
@@ -127,7 +128,7 @@ class Environment:
         """
         txn = self._begin_read()
         try:
-            yield _Rows(txn, self._tables)
+            yield _Rows(txn, self._tables, self._env)
         except lmdb.Error as error:
             raise StoreDamaged(
                 f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup."
@@ -153,10 +154,7 @@ class Environment:
     def stale(self) -> str | None:
         """Why what the file holds is not what was committed last; None where it is."""
         with self._env.begin() as txn:
-            stamp, now = txn.get(b"txn", db=self._tables["meta"]), txn.id()
-        if stamp is None or number(stamp) == now:
-            return None
-        return f"the file counts {now} transactions, and what it holds was written by transaction {number(stamp)}"
+            return _stale(txn, self._tables)
 
     def last_txn(self) -> int:
         """The number of the last transaction that any process has committed."""
@@ -170,11 +168,25 @@ class Environment:
 
         Raises:
             MapResized: Another process has made the map larger.
+            StoreUnwritable: A newer release may write here, and this one may not.
         """
+        if self.unwritable:
+            raise StoreUnwritable(self.unwritable)
         try:
             return Transaction(self._env.begin(write=True), self._tables)
         except lmdb.MapResizedError as error:
             raise MapResized from error
+
+    def told(self) -> dict[str, Any]:
+        """What LMDB says of the file: sizes in bytes, and who reads."""
+        info, page = self._env.info(), self._env.stat()["psize"]
+        return {
+            "map_bytes": info["map_size"],
+            "used_bytes": (info["last_pgno"] + 1) * page,
+            "data_bytes": (self.folder / opening.DATA).stat().st_size,
+            "readers": max(0, len(self._env.readers().strip().splitlines()) - 1),
+            "unwritable": self.unwritable,
+        }
 
     def reader_check(self) -> int:
         """Clear the slots of readers that died. Returns how many there were."""
@@ -229,16 +241,43 @@ class Environment:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._env))
 
 
+def _stale(txn: Any, tables: Mapping[str, Any]) -> str | None:
+    stamp, now = txn.get(b"txn", db=tables["meta"]), txn.id()
+    if stamp is None or number(stamp) == now:
+        return None
+    return f"the file counts {now} transactions, and what it holds was written by transaction {number(stamp)}"
+
+
 _NO_ROOM: Final = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
 
 
 class _Rows:
     """`ledger.Rows` over one transaction."""
 
-    __slots__ = ("_tables", "_txn")
+    __slots__ = ("_env", "_tables", "_txn")
 
-    def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
-        self._txn, self._tables = txn, tables
+    def __init__(self, txn: Any, tables: Mapping[str, Any], env: Any = None) -> None:
+        self._txn, self._tables, self._env = txn, tables, env
+
+    def copy(self, folder: Path) -> None:
+        """
+        Write the file as this snapshot shows it into a folder, while others write; not yet synced.
+
+        Raises:
+            StoreError: It cannot be written there.
+            StoreDamaged: Its pages do not belong together, which the copy would hide.
+        """
+        stale = _stale(self._txn, self._tables)
+        if stale is not None:
+            raise StoreDamaged(
+                f"The store was not copied: {stale}. Pages of another transaction are in their place. Go back to an earlier backup."
+            )
+        try:
+            self._env.copy(str(folder), compact=True, txn=self._txn)
+        except lmdb.Error as error:
+            raise StoreError(
+                f"The store could not be copied to {folder.parent}: {error}. Nothing was kept. Is there room for it?"
+            ) from error
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._txn.get(key, db=self._tables[table])
@@ -268,6 +307,9 @@ class _Rows:
 
     def has(self, table: str, key: bytes) -> bool:
         return self._txn.cursor(self._tables[table]).set_key(key)
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        return self._txn.cursor(self._tables[table]).iternext(values=False)
 
     def last(self, table: str) -> bytes | None:
         cursor = self._txn.cursor(self._tables[table])
@@ -430,7 +472,8 @@ def _foreign(folder: Path) -> NotAStore:
     )
 
 
-def _check_format(folder: Path, stored: bytes | None) -> None:
+def _check_format(folder: Path, stored: bytes | None) -> str:
+    """Why this release may only read a store with this format; empty where it may write too."""
     if stored is None:
         raise _foreign(folder)
     try:
@@ -438,8 +481,15 @@ def _check_format(folder: Path, stored: bytes | None) -> None:
         version, reader, writer = form["version"], form["min_reader"], form["min_writer"]
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise _foreign(folder) from error
-    if max(reader, writer) > FORMAT["version"]:
+    ours = FORMAT["version"]
+    if reader > ours:
         raise StoreError(
-            f"The store {folder} has format {version}, which needs a release that knows format {max(reader, writer)}; this one"
-            f" knows format {FORMAT['version']}. Install a newer pluperfect. The store was left as it is."
+            f"The store {folder} has format {version}, which needs a release that knows format {reader}; this one"
+            f" knows format {ours}. Install a newer pluperfect. The store was left as it is."
         )
+    if writer > ours:
+        return (
+            f"The store {folder} has format {version}: this release, which knows format {ours}, may read it, but writing needs one"
+            f" that knows format {writer}. Install a newer pluperfect. Nothing was written."
+        )
+    return ""

@@ -46,6 +46,7 @@ from .leases import Lease, Owner
 __all__ = [
     "FILE_FROM",
     "FORMAT",
+    "PRUNED",
     "TABLES",
     "VIEWS",
     "born_of",
@@ -72,6 +73,9 @@ __all__ = [
 
 VIEWS: Final = ("idx", "head", "by_state", "by_name", "by_tag", "child", "timer", "cache")
 """The tables that are projected from the log."""
+
+PRUNED: Final = "store/pruned"
+"""The type of the store's own record of what it pruned."""
 
 TABLES: Final = ("log", *VIEWS, "node", "cut", "blob", "lease", "owner", "meta")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -29,7 +28,19 @@ from .leases import Lease, gone
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
 
-__all__ = ["IMPORTED", "Batch", "Changes", "Prepared", "Rows", "claiming", "end_of", "prepare", "releasing", "under"]
+__all__ = [
+    "IMPORTED",
+    "Batch",
+    "Changes",
+    "Prepared",
+    "Rows",
+    "claiming",
+    "end_of",
+    "imported_rows",
+    "prepare",
+    "releasing",
+    "under",
+]
 
 _FAR: Final = 1e11
 """Seconds; no time of a record lies so far from 1970."""
@@ -50,7 +61,12 @@ class Rows(Protocol):
         ...
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
-        """The values of these rows, all of which are there, in the order of the keys."""
+        """
+        The values of these rows, in the order of the keys.
+
+        Raises:
+            StoreDamaged: Some are not there.
+        """
         ...
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
@@ -63,6 +79,10 @@ class Rows(Protocol):
 
     def has(self, table: str, key: bytes) -> bool:
         """Whether there is such a row."""
+        ...
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        """All keys, in order; the values, which may be large, are not read."""
         ...
 
 
@@ -215,6 +235,14 @@ def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> It
     return rows.scan(table, prefix, past(prefix), reverse=reverse)
 
 
+def imported_rows(note: Row) -> int:
+    """How many rows were imported behind this note; 0 where it is damaged: the row itself is found."""
+    try:
+        return int(note.note().get("rows", 0))
+    except (StoreDamaged, TypeError, ValueError):
+        return 0
+
+
 class Batch:
     """
     What one transaction is about to write.
@@ -228,6 +256,8 @@ class Batch:
     __slots__ = (
         "_before",
         "_blobs",
+        "_cut",
+        "_fence",
         "_gone",
         "_grown",
         "_heads",
@@ -254,7 +284,9 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
-        self._gone: dict[bytes, None] = {}  # blobs that are taken away
+        self._fence: int | None = None
+        self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
+        self._cut: list[tuple[bytes, bytes]] = []
         self._rewrites: dict[bytes, bytes] = {}
         self._until = 0  # up to where the rows that are entered were imported, by the note before them
 
@@ -323,7 +355,7 @@ class Batch:
                 idx.append((idx_key(run, entry.seq), place))
                 if head is None or not head.imported:
                     rows += lasting(run, position, entry.seq, entry)
-            heads.append((run, evolve(head, run, first, entries, prev, epoch)))
+            heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
@@ -417,10 +449,24 @@ class Batch:
                 expected=op.epoch,
                 actual=term,
             )
+        if top is not None and lease is None and self._is_fenced_out(op.epoch):
+            raise Fenced(
+                f"Run {root.hex()} cannot be gone on with in term {op.epoch}: this store was restored from a backup since that"
+                " term was given. Nothing was written. Stop; whoever takes the run over goes on with it.",
+                run=root.hex(),
+                expected=op.epoch,
+                actual=term,
+            )
         actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
         return head
+
+    def _is_fenced_out(self, epoch: int) -> bool:
+        if self._fence is None:
+            fence = self._rows.get("meta", b"fence")
+            self._fence = number(fence) if fence else 0
+        return epoch <= self._fence and self._fence > 0
 
     def _conflict(self, part: Part, actual: int) -> Conflict:
         run, expected = part.run, part.expected
@@ -445,7 +491,7 @@ class Batch:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
         self.tree.push(hashed)
-        head = evolve(self.head(run), run, self.position, (entry,), hashed, epoch)
+        head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
         place = u64(self.position)
@@ -460,8 +506,7 @@ class Batch:
 
     def importing(self, note: Row) -> None:
         """The note of an import was entered: as many rows as it says, which come next, are of it."""
-        with suppress(StoreDamaged, TypeError, ValueError):  # a damaged note: the row itself is found
-            self._until = self.position + int(note.note().get("rows", 0))
+        self._until = self.position + imported_rows(note)
 
     def rewrite(self, place: bytes, row: bytes) -> None:
         """Put another row in the place of a committed one with the same leaf."""
@@ -471,10 +516,18 @@ class Batch:
         """Keep a large value beside the log."""
         self._blobs[value.digest] = value
 
-    def remove_blob(self, digest: bytes) -> None:
-        """Take a large value away, where it is there."""
-        if self._rows.has("blob", digest):
-            self._gone[digest] = None
+    def remove(self, table: str, key: bytes) -> None:
+        """Take a committed row away, where it is there."""
+        if self._rows.has(table, key):
+            self._gone[table, key] = None
+
+    def cut(self, place: bytes, leaf: bytes) -> None:
+        """Leave the leaf of a record that is taken out of the log."""
+        self._cut.append((place, leaf))
+
+    def forget(self, key: bytes) -> None:
+        """Take a row out of the cache: the run that it cites is pruned."""
+        self._lasting.append(("cache", key, b""))
 
     def _raise_term(self, root: bytes, epoch: int) -> None:
         top = self.head(root)
@@ -504,7 +557,10 @@ class Batch:
                 for table, key, value in standing(run, head):
                     tables[table][key] = value
         for table, key, value in self._lasting:
-            tables[table][key] = value
+            if value:
+                tables[table][key] = value
+            elif tables[table].pop(key, None) is None and self._rows.has(table, key):
+                deletes.append((table, key))
         for root, lease in self._leases.items():
             before = self._leased.get(root)
             if lease is None:
@@ -522,7 +578,9 @@ class Batch:
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
             puts["idx"], puts["log"] = sorted(self._idx), self._log
-        deletes += [("blob", digest) for digest in self._gone]
+        if self._cut:
+            puts["cut"] = sorted(self._cut)
+        deletes += self._gone
         return Changes(puts, deletes, sorted(self._rewrites.items()))
 
     @property

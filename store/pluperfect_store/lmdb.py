@@ -19,18 +19,20 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from pluperfect.errors import PluperfectError, StoreClosed, StoreForked, StoreUnwritable, UnknownStore
+from pluperfect.errors import PluperfectError, StoreClosed, StoreError, StoreForked, StoreUnwritable, UnknownStore
 from pluperfect.evidence import Checkpoint, Finding, Report
-from pluperfect.hooks import Log, Part, hookimpl
+from pluperfect.hooks import Backup, Compacted, Health, Log, Part, Pruned, PruneRule, hookimpl
 from pluperfect.settings import get_current_settings
 
 from .files import Files
 from .folding import projected
 from .gates import Gate
+from .health import examined
 from .layout import FILE_FROM
 from .leases import living
 from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
+from .pruning import prune
 from .tickets import Pending
 from .walking import RESTORE
 from .writer import Writer
@@ -122,6 +124,29 @@ class Store:
         return get_current_settings().lease_seconds
 
     # --- for the logs
+
+    @property
+    def unwritable(self) -> str:
+        """Why nothing may be written here; empty where it may."""
+        return self.environment().unwritable
+
+    def compact(self) -> Compacted:
+        """Write the file anew, while nobody, here or elsewhere, has it open."""
+        from .compaction import rewrite
+        from .environment import MAP_SIZE
+
+        with self.writer.gate:
+            try:
+                if not self.gate.shut(_CLOSE_PATIENCE):
+                    raise StoreError(
+                        f"The store {self.folder} is being read by this process. Try again when that is done."
+                    )
+                env, self._env = self._env, None
+                if env is not None:
+                    env.close()
+                return rewrite(self.folder, self._map_size or MAP_SIZE)
+            finally:
+                self.gate.open()
 
     def check(self) -> None:
         """Raise where nothing can be done here."""
@@ -333,13 +358,19 @@ class LmdbLog(Proving):
         self._store.check()
         return self._store
 
+    def _writable(self) -> Store:
+        store = self._open_store()
+        if store.unwritable:
+            raise StoreUnwritable(store.unwritable)
+        return store
+
     def _rows(self) -> AbstractContextManager[Rows]:
         return self._open_store().rows()
 
     def append(self, parts: Sequence[Part], *, epoch: int = 0, hold: float = 0.005, claim: bool = False) -> Pending:
         """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
         op = prepare(parts, epoch, claim=claim)
-        store = self._open_store()
+        store = self._writable()
         if op.blobs:
             large = [value for value in op.blobs if value.size > FILE_FROM]
             for value in large:
@@ -349,11 +380,11 @@ class LmdbLog(Proving):
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""
-        return self._open_store().writer.ask(claiming(root, at))
+        return self._writable().writer.ask(claiming(root, at))
 
     def release(self, root: bytes, epoch: int) -> None:
         """Let go of a tree; see `pluperfect.hooks.Log.release`."""
-        self._open_store().writer.append(releasing(root, epoch), 0.005)
+        self._writable().writer.append(releasing(root, epoch), 0.005)
 
     def blob(self, digest: bytes) -> bytes | None:
         """The large value with this SHA-256; see `pluperfect.hooks.Log.blob`."""
@@ -365,13 +396,13 @@ class LmdbLog(Proving):
         return self._open_store().files.get(digest)
 
     def _put_file(self, digest: bytes, data: bytes) -> None:
-        self._open_store().files.put(digest, data)
+        self._writable().files.put(digest, data)
 
     def _remove_file(self, digest: bytes) -> None:
-        self._open_store().files.remove(digest)
+        self._writable().files.remove(digest)
 
     def _change(self, job: Callable[[Batch], T]) -> T:
-        store = self._open_store()
+        store = self._writable()
 
         def act(txn: Transaction) -> T:
             batch = Batch(txn.rows, end_of(txn.rows), store.owner)
@@ -435,7 +466,38 @@ class LmdbLog(Proving):
             txn.apply(changes)
             return end_of(txn.rows)
 
-        return self._open_store().writer.run(again)
+        return self._writable().writer.run(again)
+
+    def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
+        """Take whole trees of ended runs out of the log; see `pluperfect.hooks.Log.prune`."""
+        self.flush()
+        return prune(self, rule, at, self._open_store().files, dry_run=dry_run)
+
+    def backup(self, path: str) -> Backup:
+        """Copy the store into a new folder, while others write; see `pluperfect.hooks.Log.backup`."""
+        from .backup import back_up
+
+        self.flush()
+        store = self._open_store()
+
+        def copy(folder: Path) -> None:
+            with store.rows() as rows:
+                rows.copy(folder)  # type: ignore[attr-defined]
+
+        return back_up(copy, store.files, Path(path).expanduser().absolute())
+
+    def compact(self) -> Compacted:
+        """Write the file anew without the room that it does not use; see `pluperfect.hooks.Log.compact`."""
+        self.flush()
+        return self._writable().compact()
+
+    def health(self) -> Health:
+        """Look after the store; see `pluperfect.hooks.Log.health`."""
+        store = self._open_store()
+        with store.inside() as env:
+            told = {**env.told(), "stale_readers": env.reader_check()}
+        with store.rows() as rows:
+            return examined(store.folder, rows, store.files, told)
 
     def close(self) -> None:
         """Commit what is queued and let go of the file. A second call does nothing."""

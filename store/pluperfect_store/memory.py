@@ -15,14 +15,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 from uuid import uuid4
 
-from pluperfect.errors import Fenced, StoreClosed, UnknownStore
-from pluperfect.hooks import Log, Part, hookimpl
+from pluperfect.errors import Fenced, StoreClosed, StoreDamaged, StoreError, UnknownStore
+from pluperfect.hooks import Backup, Compacted, Health, Log, Part, Pruned, PruneRule, hookimpl
 
 from .folding import projected
+from .health import attention, contents
 from .layout import TABLES, VIEWS, decode_lease, encode_value
 from .leases import SECONDS, living, this_process
 from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .proving import Proving
+from .pruning import named_values, prune
 
 __all__ = ["MemoryLog", "open_log"]
 
@@ -97,7 +99,10 @@ class _Tables:
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
         values = self.tables[table].values
-        return [values[key] for key in keys]
+        try:
+            return [values[key] for key in keys]
+        except KeyError as error:
+            raise StoreDamaged(f"A row that the index names is not in table {table!r}: {error}.") from error
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         keys, values = self.tables[table].keys(), self.tables[table].values
@@ -110,6 +115,9 @@ class _Tables:
 
     def has(self, table: str, key: bytes) -> bool:
         return key in self.tables[table].values
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(table, b"", b""))
 
     def last(self, table: str) -> bytes | None:
         return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
@@ -141,6 +149,10 @@ class _Settled:
 
     def notify(self, callback: Callable[[], None]) -> None:
         callback()
+
+
+def _no_file(done: str) -> StoreError:
+    return StoreError(f"A log in memory has no file that could be {done}. Open lmdb:PATH to keep what is recorded.")
 
 
 class MemoryLog(Proving):
@@ -256,6 +268,23 @@ class MemoryLog(Proving):
                 self._tables.tables[table] = _Table()
             self._tables.apply(changes)
             return end_of(self._tables)
+
+    def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
+        """Take whole trees of ended runs out of the log; see `pluperfect.hooks.Log.prune`."""
+        return prune(self, rule, at, dry_run=dry_run)
+
+    def backup(self, path: str) -> Backup:
+        """There is nothing to copy."""
+        raise _no_file("copied")
+
+    def compact(self) -> Compacted:
+        """There is nothing to write anew."""
+        raise _no_file("compacted")
+
+    def health(self) -> Health:
+        """How it is."""
+        with self._rows() as rows:
+            return Health(contents(rows, named_values(rows.scan("log", b"", b""))), attention(rows))
 
     def close(self) -> None:
         """Let go of everything. A second call does nothing."""

@@ -13,17 +13,20 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import uuid4
 
 from pluperfect.errors import NotAStore, StoreDamaged, StoreError, StoreUnwritable
+
+from .mounts import refuse_network
+from .pages import free_pages
 
 try:
     import fcntl
 except ImportError:  # Windows: one process at a time is then up to the user
     fcntl = None
 
-__all__ = ["DATA", "LOCK", "OWN_LOCK", "claim", "examine", "release", "sync_folder"]
+__all__ = ["DATA", "LOCK", "OWN_LOCK", "alone", "claim", "examine", "release", "remove_leftovers", "sync_folder"]
 
 DATA: Final = "data.mdb"
 LOCK: Final = "lock.mdb"  # LMDB's own; opening and closing it by hand would drop LMDB's locks
@@ -52,6 +55,7 @@ def claim(folder: Path, create: Callable[[Path], None]) -> int:
         raise NotAStore(
             f"{folder} is a file, not a store; a store is a folder. Give the path of a folder, or of one to be made."
         )
+    refuse_network(folder)
     data = folder / DATA
     if data.exists():
         examine(folder)
@@ -82,6 +86,29 @@ def release(own: int) -> None:
     os.close(own)
 
 
+def alone(folder: Path) -> int:
+    """
+    Take the lock of a store for this process alone, to work on its file.
+
+    Returns:
+        A file descriptor that holds the lock; hand it to `release`.
+
+    Raises:
+        StoreError: Somebody has the store open.
+    """
+    own = os.open(folder / OWN_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if fcntl is not None:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(own)
+        raise StoreError(
+            f"The store {folder} is open elsewhere. Close it there, and try again; nothing was changed."
+            " `pluperfect doctor` says which processes have it open."
+        ) from None
+    return own
+
+
 def _unwritable(path: Path, error: OSError | None) -> StoreUnwritable:
     reason = "" if error is None else f" ({error.strerror})"
     return StoreUnwritable(
@@ -110,10 +137,15 @@ def _lock(own: int, folder: Path, *, exclusive: bool, unless: Path | None = None
             return True
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove files half made by somebody who died; the caller has the lock alone, so that nobody is at it now."""
+    for left in folder.glob(".new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _create(folder: Path, create: Callable[[Path], None]) -> None:
     """A store that is made beside and moved into place: whoever dies halfway leaves no half of one."""
-    for left in folder.glob(".new-*"):  # by somebody who died; the exclusive lock says that nobody is at it now
-        shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(folder)
     beside = folder / f".new-{uuid4().hex}"
     try:
         beside.mkdir()
@@ -135,6 +167,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_free(file: BinaryIO, page: int, root: int, behind: range) -> bool:
+    """Whether all of these pages are free, so that nobody misses them."""
+    try:
+        return not set(behind).difference(free_pages(file, page, root))
+    except (ValueError, struct.error, RecursionError):
+        return False
 
 
 def examine(folder: Path) -> None:
@@ -171,8 +211,7 @@ def examine(folder: Path) -> None:
                 raise StoreDamaged(
                     f"{data} has {size} bytes, less than its two first pages. {left} Restore it from a backup."
                 )
-            last = -1
-            newest = -1
+            last = newest = free = -1
             for start in (0, page):
                 file.seek(start)
                 meta = file.read(152)
@@ -182,9 +221,9 @@ def examine(folder: Path) -> None:
                     )
                 txn = struct.unpack_from("=Q", meta, 144)[0]
                 if txn > newest:
-                    newest, last = txn, struct.unpack_from("=Q", meta, 136)[0]
+                    newest, last, free = txn, *struct.unpack_from("=Q", meta, 136), *struct.unpack_from("=Q", meta, 80)
             size = os.fstat(file.fileno()).st_size  # asked again, after the pages: other processes may be writing
-            if (last + 1) * page > size:
+            if (last + 1) * page > size and not _is_free(file, page, free, range(size // page, last + 1)):
                 raise StoreDamaged(
                     f"{data} is cut short: it has {size} bytes, and says itself that it has {(last + 1) * page}. {left}"
                     " Restore it from a backup."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import Final, TypeVar
 
-from pluperfect.errors import StoreDamaged, UnknownRun
+from pluperfect.errors import PrunedAway, StoreDamaged, UnknownRun
 from pluperfect.evidence import Checkpoint, Proof, Redaction, Report, joined
 from pluperfect.hooks import Admitted, Parcel
 from pluperfect.records import open_row
@@ -19,7 +19,7 @@ from .layout import decode_head, idx_key, node_key, number, u64
 from .ledger import Batch, Rows, end_of
 from .reading import Reading
 from .receiving import admit, away, holding
-from .tree import KEPT_LEVEL, Tree, root_of_peaks
+from .tree import BLOCK, KEPT_LEVEL, Tree, root_of_peaks
 from .verifying import verify
 
 __all__ = ["Proving", "consistency_path", "inclusion_path", "root_at"]
@@ -141,8 +141,21 @@ def _leaf_at(rows: Rows, position: int) -> bytes:
     data = rows.get("log", place)
     leaf = rows.get("cut", place) if data is None else open_row(data).leaf
     if leaf is None:
-        raise StoreDamaged(f"Position {position} of the log is missing. Run `pluperfect verify`.")
+        raise _missing(rows, position)
     return leaf
+
+
+def _missing(rows: Rows, position: int) -> PrunedAway | StoreDamaged:
+    block = (position - 1) // BLOCK
+    low, high = u64(block * BLOCK + 1), u64((block + 1) * BLOCK + 1)
+    left = any(True for table in ("log", "cut") for _ in rows.scan(table, low, high))
+    if left or not rows.has("node", node_key(KEPT_LEVEL, block)):
+        return StoreDamaged(f"Position {position} of the log is missing. Run `pluperfect verify`.")
+    return PrunedAway(
+        f"Position {position} of the log was pruned with all those around it, from {block * BLOCK + 1} to {(block + 1) * BLOCK}: one"
+        f" hash stands for them. What needs a tree that ends among them cannot be answered; ask for a size of {(block + 1) * BLOCK}"
+        " or more."
+    )
 
 
 def _hash(rows: Rows, first: int, end: int, known: Hashes) -> bytes:

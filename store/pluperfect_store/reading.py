@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from heapq import merge
+from itertools import islice
 from typing import Final
 
 from pluperfect.hooks import Cell, Head, Holder
 
-from .folding import differences
+from .comparing import differences
 from .layout import (
     born_of,
     cache_key,
@@ -163,9 +164,8 @@ class Reading:
         after = max(after, 0)
         if limit <= 0 or after >= _LAST:
             return []
-        with self._rows() as rows:  # positions have no gaps
-            high = u64(min(after + limit + 1, _LAST))
-            return [(number(key), data) for key, data in rows.scan("log", u64(after + 1), high)]
+        with self._rows() as rows:
+            return [(number(key), data) for key, data in islice(rows.scan("log", u64(after + 1), b""), limit)]
 
     def compare(self) -> list[str]:
         """Fold the whole log again and say, one line each, where a view differs from it."""

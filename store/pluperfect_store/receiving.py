@@ -16,7 +16,7 @@ from .layout import decode_owner, idx_key, number, u64
 from .leases import gone
 from .ledger import Batch, Rows
 
-__all__ = ["Held", "admit", "away", "holding"]
+__all__ = ["Held", "admit", "away", "holding", "redacted_values"]
 
 
 def admit(batch: Batch, parcel: Parcel, file_from: int) -> Admitted:
@@ -91,6 +91,17 @@ def _other(run: bytes, seq: int) -> ImportRefused:
     )
 
 
+def redacted_values(rows: Rows) -> set[bytes]:
+    """The values that were taken away on purpose, as the store's own records say; damaged ones say nothing."""
+    own = rows.get("meta", b"store_id") or b""
+    found: set[bytes] = set()
+    for _, place in rows.scan("idx", idx_key(own, 1), idx_key(own, 2**32 - 1)) if own else ():
+        row = open_row(rows.get("log", place) or b"")
+        if row.record.type == "store/redacted":
+            found.update(bytes(digest) for digest, _ in row.note().get("values", ()))
+    return found
+
+
 class Held(NamedTuple):
     """A record that names a value."""
 
@@ -154,7 +165,7 @@ def away(
         sizes[held.digest] = held.size
         taken[held.run, held.seq] = None
     for digest in sizes:
-        batch.remove_blob(digest)
+        batch.remove("blob", digest)
     if sizes:
         values = sorted([digest, size] for digest, size in sizes.items())
         batch.note("redacted", at, {"values": values, "by": by, "why": why, "run": run})

@@ -50,9 +50,12 @@ class Tree:
         self.size, self.peaks = size, list(peaks)
         self.fresh: list[tuple[int, int, bytes]] = []
 
-    def push(self, leaf: bytes) -> None:
-        """Append a leaf."""
-        index, level, node, peaks = self.size, 0, leaf, self.peaks
+    def push(self, node: bytes, level: int = 0) -> None:
+        """Append a leaf; or, at a size that its leaves divide, the root of a whole subtree of this level."""
+        index, peaks = self.size >> level, self.peaks
+        self.size += 1 << level
+        if level >= KEPT_LEVEL:
+            self.fresh.append((level, index, node))
         while index & 1:
             node = sha256(b"\1" + peaks.pop() + node).digest()
             index >>= 1
@@ -60,7 +63,23 @@ class Tree:
             if level >= KEPT_LEVEL:
                 self.fresh.append((level, index, node))
         peaks.append(node)
-        self.size += 1
+
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Append several leaves: the same as to `push` each, and quicker where they fill whole blocks."""
+        at = 0
+        while at < len(leaves):
+            if self.size % BLOCK or len(leaves) - at < BLOCK:
+                self.push(leaves[at])
+                at += 1
+            else:
+                nodes = leaves[at : at + BLOCK]
+                while len(nodes) > 1:
+                    nodes = [
+                        sha256(b"\1" + left + right).digest()
+                        for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+                    ]
+                self.push(nodes[0], KEPT_LEVEL)
+                at += BLOCK
 
     @property
     def root(self) -> bytes:

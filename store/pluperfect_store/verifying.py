@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from pluperfect.errors import StoreDamaged
 from pluperfect.evidence import Checkpoint, Finding, Report, led_to
 from pluperfect.records import open_row
 
-from .folding import differences
+from .comparing import Difference, Met, chunks
+from .folding import pruned
 from .layout import idx_key, node_key, number, u64
 from .ledger import Rows
-from .tree import BLOCK, KEPT_LEVEL, Tree
+from .tree import Tree
 from .walking import MOST, RESTORE, Fetch, Lost, Walk
 
 __all__ = ["verify"]
@@ -40,118 +41,159 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
         walk.other.append(Finding(f"the tree in `meta` cannot be read: {error}.", RESTORE))
     if run is not None:
         return _one(walk, recorded, run)
-    grown, seen = Tree(), _Seen(against)
-    log = _log(walk, recorded, grown, seen)
-    lines: list[str] = []
+    seen = _Seen(against)
+    grown = seen.grown
+    _read(walk, recorded, seen)
     try:
-        lines = differences(rows, 10 * MOST, log)
-        for _ in log:  # what was left where the comparison gave up
-            pass
+        differences = walk.views.finish()
     except Exception as error:  # whatever a damaged file makes of the reading
-        for _ in log:
-            pass
-        lines = [f"views: they cannot be compared with the log: {type(error).__name__}: {error}"]
+        differences = [
+            Difference("views", b"", f"they cannot be compared with the log: {type(error).__name__}: {error}")
+        ]
     walk.finish()
     whole = not seen.broken and (grown.size, grown.root) == (recorded.size, recorded.root)
     if not whole:
-        walk.bad += walk.doubtful
-        walk.lost += walk.doubted
+        walk.bad.join(walk.doubtful)
+        walk.lost.join(walk.doubted)
     walk.name_the_lost()
     if not whole:
-        if not walk.bad:
+        if not walk.bad.some:
             walk.other.append(_where(rows, grown, recorded))
     else:
         walk.other += _nodes(rows, grown)
+        if walk.pruned != walk.told:
+            what = f"{walk.pruned} records are not there, but the store's own records tell of {walk.told} that were pruned."
+            walk.other.append(Finding(what, RESTORE))
     if against is not None:
         walk.other += _held_against(walk.store, grown.size if not seen.broken else recorded.size, against, seen)
-    lines = [line for line in lines if not line.startswith(("log:", "tree:", "node:", "... and"))]
-    views = [_view(walk, line, sound=whole and not walk.bad) for line in lines[:_MOST_VIEWS]]
-    if len(lines) > _MOST_VIEWS:
-        views.append(Finding(f"{len(lines) - _MOST_VIEWS} more rows of views differ from the log.", _REBUILD))
+    views = [_view(walk, one, sound=whole and not walk.bad.some) for one in differences[:_MOST_VIEWS]]
+    if len(differences) > _MOST_VIEWS:
+        views.append(Finding(f"{len(differences) - _MOST_VIEWS} more rows of views differ from the log.", _REBUILD))
     return _report(walk, [*walk.other, *views], grown.size, grown.root)
 
 
 def _report(walk: Walk, others: list[Finding], size: int, root: bytes) -> Report:
-    bad = sorted(dict.fromkeys(walk.bad), key=lambda found: (found.position or 2**64, found.seq))
-    if len(bad) > MOST:
-        bad[MOST:] = [Finding(f"{len(bad) - MOST} more records are bad.", RESTORE)]
+    bad = sorted(dict.fromkeys(walk.bad.some), key=lambda found: (found.position or 2**64, found.seq))
+    if walk.bad.more:
+        bad.append(Finding(f"{walk.bad.more} more records are bad.", RESTORE))
     gone = sum(1 for digest, *_ in walk.missing if digest in walk.redacted)
-    runs = len(walk.last) - (walk.store in walk.last)
-    return Report((*bad, *others), walk.records, runs, walk.pruned, gone, size, root)
+    return Report((*bad, *others), walk.records, walk.runs, walk.pruned, gone, size, root)
 
 
 # --- the whole log --------------------------------------------------------------------------------------
 
 
 class _Seen:
-    """What the walk has seen of the tree."""
+    """
+    What was seen of the tree.
+
+    Attributes:
+        grown: The tree of the leaves so far.
+        broken: Whether a leaf is missing: what comes behind it has no root.
+        root: The root at the checkpoint's size; None while that was not reached.
+    """
 
     def __init__(self, against: Checkpoint | None) -> None:
-        self.broken = False  # a leaf is missing: what comes behind it has no root
-        self.size = -1 if against is None else against.size
-        self.root: bytes | None = Tree().root if self.size == 0 else None
+        self.grown, self.broken = Tree(), False
+        self.passed = False  # the checkpoint stands among pruned records for which one hash stands
+        self.size = 0 if against is None else against.size
+        self.root: bytes | None = None
+        self.extend([])
 
-    def push(self, grown: Tree, leaf: bytes) -> None:
-        grown.push(leaf)
-        if grown.size == self.size and not self.broken:
-            self.root = grown.root
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Some leaves more."""
+        before = max(0, self.size - self.grown.size) if self.root is None else 0
+        self.grown.extend(leaves[:before])
+        if self.grown.size == self.size and not self.broken and self.root is None:
+            self.root = self.grown.root
+        self.grown.extend(leaves[before:])
+
+    def skip(self, node: bytes, level: int) -> None:
+        """What stands for pruned records: a leaf, or the node of a whole block."""
+        if not level:
+            self.extend([node])
+            return
+        before = self.grown.size
+        self.grown.push(node, level)
+        self.passed |= before < self.size < self.grown.size
+        self.extend([])
 
 
-def _log(walk: Walk, recorded: Tree, grown: Tree, seen: _Seen) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of the log that can be read, each looked at before it is given on."""
+def _read(walk: Walk, recorded: Tree, seen: _Seen) -> None:
+    """Look at every row of the log."""
     expected = 1
-    rows = walk.rows
     try:
-        for key, data in rows.scan("log", b"", b""):
-            position = number(key)
-            if len(key) != 8 or position < expected:
-                walk.other.append(Finding(f"the log has a row under {key.hex()}, which is no position.", RESTORE))
-                seen.broken = True
-                if position < expected:
-                    return  # the file leads in circles
-                continue
-            _between(walk, expected, position, grown, seen)
-            expected = position + 1
-            row = walk.see(position, key, data)
-            if position > recorded.size and row is not None:
-                walk.bad.append(walk.of(row, position, "the record was put there: the tree ends before it."))
-            if row is None:
-                seen.broken = True
-            else:
-                seen.push(grown, row.leaf)
-                yield key, data
-        _between(walk, expected, recorded.size + 1, grown, seen)
+        for chunk in chunks(walk.rows.scan("log", b"", b"")):
+            for first, some in _stretches(walk, seen, chunk, expected):
+                _between(walk, expected, first, seen)
+                places, rows = zip(*some, strict=True)
+                met = walk.look(places, rows)
+                expected = first + len(some)
+                seen.extend([one.leaf for one in met if one is not None])
+                seen.broken = seen.broken or None in met
+                if expected > recorded.size + 1:
+                    _beyond(walk, recorded.size, met)
+            walk.views.settle()
+        _between(walk, expected, recorded.size + 1, seen)
     except Exception as error:
         seen.broken = True
         advice = "Restore the store from a backup."
         walk.other.insert(0, Finding(f"the log cannot be read beyond position {expected - 1}: {error}.", advice))
 
 
-def _between(walk: Walk, expected: int, position: int, grown: Tree, seen: _Seen) -> None:
+def _stretches(
+    walk: Walk, seen: _Seen, chunk: Sequence[tuple[bytes, bytes]], expected: int
+) -> Iterator[tuple[int, Sequence[tuple[bytes, bytes]]]]:
+    """The rows of a chunk that stand one behind the other, with the position of the first."""
+    if [key for key, _ in chunk] == [*map(u64, range(expected, expected + len(chunk)))]:
+        yield expected, chunk
+        return
+    first, some = expected, list[tuple[bytes, bytes]]()
+    for key, data in chunk:
+        position = number(key)
+        if len(key) != 8 or position < first + len(some):
+            walk.other.append(Finding(f"the log has a row under {key.hex()}, which is no position.", RESTORE))
+            seen.broken = True
+            if position < first + len(some):
+                raise StoreDamaged("the file leads in circles")
+            continue
+        if position != first + len(some):
+            if some:
+                yield first, some
+            first, some = position, []
+        some.append((key, data))
+    if some:
+        yield first, some
+
+
+def _beyond(walk: Walk, size: int, met: Sequence[Met | None]) -> None:
+    for one in met:
+        if one is not None and one.position > size:
+            walk.bad.add(walk.of(one.row, one.position, "the record was put there: the tree ends before it."))
+
+
+def _between(walk: Walk, expected: int, position: int, seen: _Seen) -> None:
     """The positions up to before one that is there: their records were pruned, or are missing."""
     if expected >= position:
         return
-    for key, leaf in walk.rows.scan("cut", u64(expected), u64(position)):
-        cut = number(key)
-        if cut > expected:
-            walk.lost.append(Lost(expected, cut - 1, "the record is missing"))
+    for at, level, node in pruned(walk.rows, expected, position):
+        if at > expected:
+            walk.lost.add(Lost(expected, at - 1, "the record is missing"))
             seen.broken = True
-        seen.push(grown, leaf)
-        walk.pruned += 1
-        expected = cut + 1
+        seen.skip(node, level)
+        walk.pruned += 1 << level
+        expected = at + (1 << level)
     if expected < position:
-        walk.lost.append(Lost(expected, position - 1, "the record is missing"))
+        walk.lost.add(Lost(expected, position - 1, "the record is missing"))
         seen.broken = True
 
 
 def _where(rows: Rows, grown: Tree, recorded: Tree) -> Finding:
     """The tree is another one, and no record can be blamed: where it begins to differ."""
-    for level, index, node in grown.fresh:
-        if level == KEPT_LEVEL and rows.get("node", node_key(level, index)) != node:
-            first = index * BLOCK + 1
-            return Finding(
-                f"the records from position {first} to {first + BLOCK - 1} are not those of the tree.", RESTORE
-            )
+    for level, index, node in sorted(grown.fresh):
+        if rows.get("node", node_key(level, index)) != node:
+            first, end = (index << level) + 1, (index + 1) << level
+            return Finding(f"the records from position {first} to {end} are not those of the tree.", RESTORE)
     return Finding(
         f"the tree in `meta` has {recorded.size} records and root {recorded.root.hex()[:16]}, the log gives {grown.size} and"
         f" {grown.root.hex()[:16]}.",
@@ -181,6 +223,12 @@ def _held_against(store: bytes, size: int, against: Checkpoint, seen: _Seen) -> 
             f"the store was cut: the checkpoint of {against.time} saw {against.size} records, there are {size}.",
             "Restore it from a backup made after the checkpoint.",
         )
+    elif seen.passed and not seen.broken:
+        yield Finding(
+            f"the checkpoint of {against.time} cannot be held against the log: it saw {against.size} records, and all around there"
+            " were pruned since.",
+            "Take a checkpoint that was made later, and keep one that is younger than what is pruned.",
+        )
     elif seen.root is None:
         yield Finding(f"the root at the checkpoint's size, {against.size}, cannot be computed.", RESTORE)
     elif seen.root != against.root:
@@ -190,14 +238,12 @@ def _held_against(store: bytes, size: int, against: Checkpoint, seen: _Seen) -> 
         )
 
 
-def _view(walk: Walk, line: str, *, sound: bool) -> Finding:
+def _view(walk: Walk, difference: Difference, *, sound: bool) -> Finding:
     advice = _REBUILD if sound else "It may follow from what is said above."
-    table, _, rest = line.partition(": row ")
-    digits = rest.partition(" ")[0]
-    if table in ("head", "idx") and len(digits) >= 32:
-        run = bytes.fromhex(digits[:32])
-        return walk.at(run, int(digits[32:] or "0", 16), 0, f"a view differs from the log: {line}.", advice)
-    return Finding(f"a view differs from the log: {line}.", advice)
+    what, key = f"a view differs from the log: {difference}.", difference.key
+    if len(key) == {"head": 16, "idx": 20}.get(difference.table):
+        return walk.at(key[:16], number(key[16:]), 0, what, advice)
+    return Finding(what, advice)
 
 
 # --- one run --------------------------------------------------------------------------------------------
@@ -216,20 +262,28 @@ def _one(walk: Walk, recorded: Tree, run: bytes) -> Report:
                 continue
             if row.record.type == "store/redacted":
                 walk.note(row)
-    for key, place in rows.scan("idx", idx_key(run, 0), idx_key(run, 2**32 - 1)):
-        data = rows.get("log", place)
-        if data is None:
-            if rows.get("cut", place) is None:
-                walk.bad.append(walk.at(run, number(key[16:]), number(place), "the record is missing."))
-            continue
-        row = walk.see(number(place), place, data)
-        if row is not None and (row.record.run, row.record.seq) != (run, number(key[16:])):
-            walk.lost.append(Lost(number(place), number(place), "the record was changed, or is another's", row))
+    last: Met | None = None
+    for some in chunks(rows.scan("idx", idx_key(run, 0), idx_key(run, 2**32 - 1))):
+        there: dict[int, tuple[int, bytes]] = {}
+        for key, place in some:
+            seq, data = number(key[16:]), rows.get("log", place)
+            if data is not None:
+                there[number(place)] = seq, data
+            else:
+                walk.bad.add(walk.at(run, seq, number(place), "the record is missing."))
+        met = walk.look([*map(u64, there)], [data for _, data in there.values()])
+        for one, (seq, _) in zip(met, there.values(), strict=True):
+            if one is None:
+                continue
+            if (one.row.record.run, one.row.record.seq) != (run, seq):
+                what = "the record was changed, or is another's"
+                walk.lost.add(Lost(one.position, one.position, what, one.row))
+            else:
+                last = one
     walk.finish()
-    walk.bad += walk.doubtful
-    walk.lost += walk.doubted
+    walk.bad.join(walk.doubtful)
+    walk.lost.join(walk.doubted)
     walk.name_the_lost()
-    last = walk.last.get(run)
     if last is not None:
         try:
             path = inclusion_path(rows, last.position - 1, recorded.size, {})
@@ -239,5 +293,5 @@ def _one(walk: Walk, recorded: Tree, run: bytes) -> Report:
             walk.other.append(Finding(str(error), RESTORE))
         if not proved:
             what = "the record is not in the tree over the log: it, or one near it, was changed."
-            walk.bad.append(walk.at(run, last.seq, last.position, what))
+            walk.bad.add(walk.of(last.row, last.position, what))
     return _report(walk, walk.other, recorded.size, recorded.root)

@@ -43,7 +43,7 @@ def root_of(run: bytes, entry: Entry | None) -> bytes | None:
 
 
 def evolve(
-    before: Head | None, run: bytes, position: int, entries: Sequence[Entry | None], leaf: bytes, epoch: int
+    before: Head | None, run: bytes, places: Sequence[int], entries: Sequence[Entry | None], leaf: bytes, epoch: int
 ) -> Head:
     """
     The head after some more records; it takes whatever was recorded.
@@ -51,17 +51,17 @@ def evolve(
     Args:
         before: The head so far; None at birth.
         run: The run.
-        position: Where the first of the records stands in the log; the others follow it.
+        places: Where the records stand in the log.
         entries: What they hold; None where this release does not know the type of one: the state stays.
         leaf: The hash of the last.
         epoch: The term of their writer. Only the head of a root keeps it; see `Head.epoch`.
     """
     if before is None:
-        before, born, root = _UNBORN, position, root_of(run, entries[0])
+        before, born, root = _UNBORN, places[0], root_of(run, entries[0])
     else:
         born, root = before.born, before.root
     state, outcome, due = before.state, before.outcome, before.due
-    for place, entry in enumerate(entries, position):
+    for place, entry in zip(places, entries, strict=True):
         if entry is None:
             continue
         to = entry.to
@@ -74,9 +74,8 @@ def evolve(
                 outcome = place
             until = to.due if isinstance(to, _WAITING) else None
             due = 0 if until is None else due_ms(until)
-    count = len(entries)
     seen = 0 if root is not None else max(before.epoch, epoch)
-    return Head(before.seq + count, position + count - 1, born, state, leaf, root, outcome, seen, due, before.imported)
+    return Head(before.seq + len(entries), places[-1], born, state, leaf, root, outcome, seen, due, before.imported)
 
 
 def standing(run: bytes, head: Head) -> list[View]:

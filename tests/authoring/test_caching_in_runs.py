@@ -177,15 +177,16 @@ def test_an_input_that_cannot_be_hashed_means_no_cache_and_the_reason_is_on_reco
     assert "x" in log.runs(name="double")[0].transitions[1].facts.uncached
 
 
-def test_large_results_are_not_written_twice_but_found_at_their_source(log):
+def test_large_results_are_kept_once_and_named_by_both_runs(log):
     @task(cache_policy=INPUTS)
     def large(x):
         return "x" * 100_000
 
     large(1)
     assert large(1) == "x" * 100_000
-    hit = log.runs(name="large")[0]
-    assert hit.state.data is None
+    hit, source = log.runs(name="large")
+    assert hit.state.data.digest == source.state.data.digest
+    assert hit.state.data.held is None
     assert hit.result() == "x" * 100_000
 
 

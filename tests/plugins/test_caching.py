@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import linecache
 import threading
 import uuid
 
@@ -161,7 +162,12 @@ def digest_of(fn):
     return source_digest(Definition("task", "t", fn=fn))
 
 
-def test_functions_that_differ_in_code_constants_defaults_closure_or_what_they_wrap_have_other_sources():
+@pytest.mark.parametrize("shell", [False, True])
+def test_functions_that_differ_in_code_constants_defaults_closure_or_what_they_wrap_have_other_sources(
+    shell, monkeypatch
+):
+    if shell:  # as `python -c` leaves it from Python 3.13 on
+        monkeypatch.setitem(linecache.cache, "<string>", (20, None, ["def f():\n", "    return 1\n"], "<string>"))
     digests = [digest_of(made(source)) for source in SOURCES]
 
     assert len(set(digests)) == len(SOURCES)

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from pluperfect import LOOP, flow, task
-from pluperfect.errors import UpstreamFailed
+from pluperfect.errors import ParameterBindError, UpstreamFailed
 from pluperfect.runtime import flow_run, task_run
 from pluperfect.testing import kinds
 
@@ -433,6 +433,15 @@ class Thing:
 
 class Sub(Thing):
     pass
+
+
+@pytest.mark.parametrize("name", ["class_task", "task_class", "class_flow", "flow_class"])
+def test_a_class_method_that_lost_its_class_takes_nothing_else_for_it(log, name):
+    found = vars(Thing)[name]
+    lost = found.__func__ if isinstance(found, classmethod) else found
+
+    with pytest.raises(ParameterBindError, match="above @classmethod"):
+        lost(5, 6)
 
 
 @pytest.mark.parametrize("name", ["instance_task", "instance_flow"])

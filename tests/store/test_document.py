@@ -30,13 +30,21 @@ def promised(title):
 
 
 def test_every_promise_has_a_test_that_quotes_its_number_and_no_test_quotes_another():
-    """Of those of every log each conformance test quotes one; of those of the file the tests beside this one do."""
+    """
+    Of those of every log each conformance test quotes one; of those of the file the tests beside this one do, and of those
+    of its care the tests of the care.
+    """
     general, special = promised("Of every log"), promised("Of the file")
-    evidence = promised("Of the evidence, of every log")
+    evidence, care = promised("Of the evidence, of every log"), promised("Of its care")
     conformance = quoted(functions(Path(inspect.getfile(LogConformance))))
     beside = {number for path in Path(__file__).parent.glob("test_*.py") for number in quoted(functions(path))}
 
-    assert general + special + evidence == [*range(1, len(general) + len(special) + len(evidence) + 1)]
+    of_care = {
+        number for path in Path(__file__).parent.parent.glob("care/test_*.py") for number in quoted(functions(path))
+    }
+
+    assert general + special + evidence + care == [*range(1, len(general + special + evidence + care) + 1)]
+    assert set(care) <= of_care - {None} <= {*special, *care}
     assert set(conformance) == {*general, *evidence}
     assert set(special) <= beside - {None} <= {*general, *special}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any, Final
 
 from ..errors import ParameterBindError, ReservedArgumentError
@@ -86,9 +87,26 @@ def _generate(fn: Callable[..., Any], signature: inspect.Signature) -> Callable[
     if positional_only:
         parts.append("/")
     body = ", ".join(f"{n!r}: {n}" for n in names)
-    source = f"def {name}({', '.join(parts)}):\n    return {{{body}}}\n"
+    check = ""
+    if names[:1] == ["cls"] and _is_method(fn):
+        scope["_check"] = _class_given
+        check = "    _check(cls)\n"
+    source = f"def {name}({', '.join(parts)}):\n{check}    return {{{body}}}\n"
     exec(source, scope)  # noqa: S102 - made of identifiers that Python has already accepted as parameters
     return scope[name]
+
+
+def _is_method(fn: Callable[..., Any]) -> bool:
+    where = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    return isinstance(fn, FunctionType) and bool(where) and not where.endswith("<locals>")
+
+
+def _class_given(cls: Any) -> None:
+    if not isinstance(cls, type):
+        raise TypeError(
+            f"the class is missing: {cls!r} came in its place. Since Python 3.13, @classmethod above the decorator keeps the class"
+            " to itself for submit, map and with_options: write the decorator above @classmethod"
+        )
 
 
 def reserved(fn: Callable[..., Any], binder: Binder) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "LazyGroup", "main"]
 
 
-_COMMANDING: Final = ("inspect", "evidence", "config")
+_COMMANDING: Final = ("inspect", "evidence", "config", "care")
 """The built-in plugins that add commands; they alone are loaded to list them."""
 
 

@@ -314,6 +314,9 @@ class OpenLog(Histories):
 
     # --- lifetime
 
+    def _now(self) -> float:
+        return self.clock.now()
+
     def flush(self) -> None:
         """Wait until everything that was recorded so far is durable."""
         self.log.flush()

@@ -110,7 +110,7 @@ class Led(Frame):
         run = self.account.begun() if type(to) is Running else self.account.concluded(to)
         state = run.state
         assert state is not None
-        self.log.make_readable(state, run)
+        self.log.show(state, run)
         if (
             isinstance(state, Completed)
             and isinstance(to, Completed)
@@ -271,7 +271,7 @@ class Script:
         name = run.birth.run_name
         if state is None or not state.final:
             return "open", f"{name} has no end on record"
-        self.log.make_readable(state, run)
+        self.log.show(state, run)
         if not state.is_completed():
             return None
         if generates:

@@ -102,7 +102,7 @@ def retake(log: OpenLog, recorded: RecordedRun, wanted: Wanted) -> Retaken:
     end = next((entry for entry in entries[began + 1 :] if isinstance(entry, Transition)), None)
     ended = None if end is None else end.asked or end.to
     if ended is not None:
-        log.make_readable(ended, fold(run.id, entries))
+        log.show(ended, fold(run.id, entries))
     root = RecordedRun(log, run.birth.root)
     flow = _flow(log, root, wanted)
     task = _task(wanted.task, run, flow)

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from ..errors import PluginError, RedactedValue
 from ..hooks import CacheKey
-from ..records import INLINE
 from ..states import Cached, Completed, usable
 from ..transitions import NO_FACTS, Facts, Run
 
@@ -84,10 +83,10 @@ def _take(frame: Frame, source: tuple[bytes, int]) -> bool:
 
 
 def cached(frame: Frame, state: Cached) -> Cached:
-    """The state as it is recorded, with the result of the hit; a large one is only cited."""
+    """The state as it is recorded, with the result of the hit: a large one is kept once, and stays while either run does."""
     assert frame.hit is not None
     data, value = frame.hit
-    state = replace(state, data=data if data.size <= INLINE else None)
+    state = replace(state, data=data)
     state.carry(value)
     return state
 

@@ -161,7 +161,7 @@ class Shared:
                     return None
                 if authored.generates or (isinstance(state, Completed) and not usable(state.data)):
                     return None  # what it gave is not on record
-                self._log.make_readable(state, found)
+                self._log.show(state, found)
                 return found
         return None
 

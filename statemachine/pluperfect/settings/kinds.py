@@ -182,6 +182,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Kind("a number of seconds, 0.05 or more", str),
         About("for how long a process that is not heard of keeps the runs that it carries out"),
     ] = 15.0
+    allow_network_file_system: Annotated[
+        Switch, About("open stores on network file systems, where one machine alone may use them")
+    ] = False
     home: Annotated[str, Meta(min_length=1), Kind("a folder", str), About("the folder of the default log")] = ""
     profile: Annotated[str, Kind("the name of a profile", str), About("the active profile")] = BUILTIN_PROFILE
     disable_plugins: Annotated[Switch, About("leave out the plugins of installed distributions")] = False

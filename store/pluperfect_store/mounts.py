@@ -1,0 +1,76 @@
+"""
+Which file system a folder is on.
+
+Over a network LMDB's memory map and locks hold for one machine at most, and a store breaks in silence; so such a
+folder is refused before anything is opened in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from pluperfect.errors import StoreError
+from pluperfect.settings import get_current_settings
+
+__all__ = ["file_system", "is_network", "mount_of", "refuse_network"]
+
+_MOUNTINFO: Final = Path("/proc/self/mountinfo")
+
+_NETWORK: Final = re.compile(
+    r"nfs\d*|cifs|smb\w*|9p|afs|beegfs|ceph|coda|davfs|glusterfs|gpfs|lustre|ncpfs|orangefs|pvfs2"
+    r"|fuse\.(sshfs|s3fs|rclone|gcsfuse|goofys|davfs2?|glusterfs|ceph(-fuse)?|cifs|smbnetfs|nfs\w*|curlftpfs|juicefs|s3backer|mount-s3)"
+)
+
+
+def file_system(mountinfo: str, path: str) -> tuple[str, str]:
+    """
+    The type of the file system that a path is on, and where it is mounted; two empty texts where that cannot be told.
+
+    Args:
+        mountinfo: The text of ``/proc/self/mountinfo``.
+        path: Absolute, without links.
+    """
+    best = ("", "")
+    for line in mountinfo.splitlines():
+        mount, dash, rest = line.partition(" - ")
+        fields = mount.split(" ")
+        if not dash or len(fields) < 6:
+            continue
+        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
+        inside = path == place or path.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(best[1]):  # of mounts on one place the last is seen
+            best = (rest.split(" ", 1)[0], place)
+    return best
+
+
+def is_network(kind: str) -> bool:
+    """Whether file systems of this type are reached over a network."""
+    return _NETWORK.fullmatch(kind) is not None
+
+
+def mount_of(folder: Path) -> tuple[str, str]:
+    """The type of a folder's file system, and where that is mounted."""
+    try:
+        text = _MOUNTINFO.read_text(errors="surrogateescape")
+    except OSError:
+        return "", ""
+    return file_system(text, os.path.realpath(folder))
+
+
+def refuse_network(folder: Path) -> None:
+    """
+    Make sure that a folder is not on a network file system.
+
+    Raises:
+        StoreError: It is, and no setting allows it.
+    """
+    kind, mount = mount_of(folder)
+    if is_network(kind) and not get_current_settings().allow_network_file_system:
+        raise StoreError(
+            f"{folder} is on a network file system ({kind}, mounted at {mount}), where the locks and the memory map of a store"
+            " do not hold between machines: it would break in silence. Choose a folder on a disk of this machine. If one"
+            " machine alone ever uses it, set PLUPERFECT_ALLOW_NETWORK_FILE_SYSTEM=true."
+        )
