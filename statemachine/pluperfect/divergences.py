@@ -36,10 +36,15 @@ __all__ = [
 ]
 
 SAME: Final = "same"
+"""The code does what is on record."""
 EXTENDED: Final = "extended"
+"""The code does so up to the end of the record, and goes on beyond it."""
 DIVERGED: Final = "diverged"
+"""The code does something else."""
 UNANSWERED: Final = "unanswered"
+"""A value that the code needs is not on record; up to there it does the same."""
 UNLOADABLE: Final = "unloadable"
+"""There is no code, or it is another flow's."""
 
 
 class Side(Struct, frozen=True):

@@ -3,7 +3,7 @@ The account of one run in a replay: its record on one side, what its code does t
 
 A call is found in the record by its place: the task, and which of its calls in this body it is. What was recorded at that
 place is compared with what is called there now; what is left over on either side, and the order, are compared when the body
-has come to its end.
+has come to its end. One module, although a long one: all that is compared of a run stands together.
 """
 
 from __future__ import annotations
