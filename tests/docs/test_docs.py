@@ -32,6 +32,7 @@ VARIES = (
     (re.compile(r"\b([0-9a-f]{8}|[0-9a-f]{32})\b"), "ID"),
     (re.compile(r"\b\d+\.\d+(?= ?s\b)"), "N"),
     (re.compile(r'"(at|took|draw|elapsed|due)": [\d.]+'), "N"),
+    (re.compile(r"(?<=\.py:)\d+"), "LINE"),
     (re.compile(r"─+"), "-"),
     (re.compile(r"[ \t]+"), " "),
 )
