@@ -97,7 +97,7 @@ def test_the_run_that_a_rule_sees_is_the_one_that_was_judged(log):
     for recorded in log.runs():
         for entry in recorded.history[1:]:
             run, proposal = seen[bytes.fromhex(recorded.id.replace("-", "")), entry.seq - 1]
-            assert run == recorded.at(entry.seq - 1)
+            assert run == recorded.after(entry.seq - 1)
             assert proposal == Proposal(entry.asked or entry.to, entry.at, entry.facts)
 
 
