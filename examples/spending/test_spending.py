@@ -8,12 +8,14 @@ from spending import Spending
 import pluperfect
 from pluperfect import Pending, Proposal, Running, flow, task
 from pluperfect.errors import Refused
-from pluperfect.hooks import Definition
 from pluperfect.states import Spec
 from pluperfect.testing import kinds
 from pluperfect.transitions import Facts, Transition, fold
 
-BORN = fold(bytes(16), [Transition(1, 0.0, Pending(spec=Spec("task", "buy", "buy-1", "buy-0", bytes(16))))])
+
+def born(price):
+    spec = Spec("task", "buy", "buy-1", "buy-0", bytes(16), options={"cents": price})
+    return fold(bytes(16), [Transition(1, 0.0, Pending(spec=spec))])
 
 
 @pytest.mark.parametrize(
@@ -27,8 +29,7 @@ BORN = fold(bytes(16), [Transition(1, 0.0, Pending(spec=Spec("task", "buy", "buy
     ],
 )
 def test_what_costs_more_than_a_euro_is_asked_about(price, answers, verdict):
-    definition = Definition("task", "buy", fn=print, options={"cents": price})
-    given = Spending().review(BORN, Proposal(Running(), 0.0, Facts(answers=answers)), definition)
+    given = Spending().review(born(price), Proposal(Running(), 0.0, Facts(answers=answers)))
 
     assert given == (None if verdict is None else pluperfect.Verdict(**verdict))
 
