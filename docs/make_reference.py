@@ -30,8 +30,9 @@ MODULES = (
     " pluperfect.logging.loggers pluperfect.settings pluperfect.results pluperfect.serializers"
     " pluperfect.utilities.annotations pluperfect.utilities.math pluperfect.utilities.hashing pluperfect.errors"
     " pluperfect.exceptions pluperfect.rules pluperfect.transitions pluperfect.hooks pluperfect.histories pluperfect.evidence"
-    " pluperfect.signing pluperfect.trees pluperfect.places pluperfect.comparing pluperfect.divergences"
-    " pluperfect.testing pluperfect.testing.utilities pluperfect pluperfect.client.schemas.objects pluperfect_dask"
+    " pluperfect.signing pluperfect.trees pluperfect.places pluperfect.comparing pluperfect.divergences pluperfect.replay"
+    " pluperfect.strict pluperfect.testing pluperfect.testing.utilities pluperfect.testing.rules pluperfect"
+    " pluperfect.client.schemas.objects pluperfect_dask"
 ).split()
 
 SHOWN = {
@@ -51,7 +52,7 @@ ENGINE = {
     "Flow": {"resume", "fork"},
     "Future": {"run", "run_async", "withdraw", "settle", "looked_at", "look", "frame", "ended"},
     "OpenLog": {"define", "attending", "recorded_options", "validated", "turn"},
-    "Histories": {"make_readable", "show", "recorded_data", "load", "unpack"},
+    "Histories": {"show", "recorded_data", "load", "unpack"},
     "State": {"read_with", "belongs_to"},
     "LOOP": {"state"},
 }

@@ -38,6 +38,7 @@ def log(clock):
     with pluperfect.open("memory:", clock=clock, entry_points=False) as opened:
         yield opened
         assert opened.compare() == []
+        assert [str(o) for o in opened.rejudge()] == []
 
 
 def pytest_addoption(parser):

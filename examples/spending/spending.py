@@ -23,10 +23,10 @@ class Spending:
         ]
 
     @hookimpl
-    def review(self, run, proposal, definition):
-        if not proposal.to.is_running() or definition is None:
+    def review(self, run, proposal):
+        if not proposal.to.is_running():
             return None
-        price = definition.options["cents"]
+        price = run.birth.options.get("cents", 0)
         if price <= 100:
             return None
         answers = proposal.facts.answers or {}

@@ -29,3 +29,6 @@ def commands(cli: Any) -> None:
     cli.add_lazy("diff", "pluperfect_plugins.branching:diff", "Hold two runs against each other: where do they part?")
     cli.add_lazy("test-from", "pluperfect_plugins.testwriting:test_from", "Write a pytest file from a run.")
     cli.add_lazy("why", f"{here}:why", "Explain a run: which rule made it so, which part of a key changed.")
+    cli.add_lazy(
+        "rules", "pluperfect_plugins.laboratory:rules", "Try rules on what is on record; explain, check, begin one."
+    )

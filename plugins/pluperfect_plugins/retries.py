@@ -82,6 +82,7 @@ def options(kind: str) -> Sequence[Option]:
             _delay,
             setting=f"{kind}s_default_retry_delay_seconds",
             complete=_asked_now,
+            plain=_answered,
         ),
         Option("retry_jitter_factor", None, "how far a delay may be stretched", _factor),
         Option("retry_condition_fn", None, "asked with (task, task_run, state) whether to retry", _condition),
@@ -107,6 +108,11 @@ def _asked_now(value: Any, given: Mapping[str, Any]) -> Any:
     """Ask a callable where it is given, so that it is found out there if its delays are bad."""
     delays(value, int(given.get("retries") or 0))
     return value
+
+
+def _answered(value: Any, options: Mapping[str, Any]) -> Any:
+    """What a callable gave, which is what the rule goes by."""
+    return delays(value, int(options.get("retries") or 0))
 
 
 def base_delay(given: Any, retries: int, spent: int) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "Fenced",
     "IllegalTransition",
     "ImportRefused",
+    "ImpureRule",
     "InDoubt",
     "InvalidNameError",
     "MappingLengthMismatch",
@@ -50,6 +51,7 @@ __all__ = [
     "StoreUnwritable",
     "TerminationSignal",
     "UnfinishedRun",
+    "UnknownRule",
     "UnknownRun",
     "UnknownStore",
     "UnpackableValue",
@@ -80,6 +82,14 @@ class PluginError(PluperfectError):
 
 class RuleError(PluginError):
     """A rule raised, or answered with something that is no verdict; no transition was made."""
+
+
+class ImpureRule(RuleError):
+    """A rule answers from more than what it is given: a clock, chance, a file, the network, what it kept from before."""
+
+
+class UnknownRule(PluperfectError, LookupError):
+    """No rule is found under a name, or its module cannot be imported; the message says what there is."""
 
 
 # --- nobody erred: a rule said no -----------------------------------------------------------------------

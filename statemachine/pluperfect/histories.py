@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .comparing import Diff
     from .divergences import Replay
     from .exports import Header
+    from .replay import Rejudgement
     from .trees import Event, Moment, Tree
 
 __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "short_id"]
@@ -67,7 +68,10 @@ def short_id(run: bytes) -> str:
     return run.hex()[-8:]
 
 
-def _code(state: str | type[State]) -> int:
+def _code(state: str | type[State] | None) -> int | None:
+    """The code of a state, by its class or name."""
+    if state is None:
+        return None
     word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
     if word not in _CODES:
         near = difflib.get_close_matches(word, _CODES, 1)
@@ -358,7 +362,7 @@ class Histories:
         Raises:
             ValueError: There is no such state.
         """
-        code = None if state is None else _code(state)
+        code = _code(state)
         self.log.flush()
         found = self.log.find(state=code, name=name, tag=tag, roots=roots)
         return [RecordedRun(self, run) for run in islice(found, limit)]
@@ -470,6 +474,36 @@ class Histories:
             if root is None or body.get("root") == root:
                 found.append(Noted(record.at / 1e6, record.type.removeprefix("store/"), body))
         return found
+
+    def rejudge(
+        self,
+        rule: Any = None,
+        *,
+        among: bool = False,
+        since: float | None = None,
+        state: str | type[State] | None = None,
+        name: str | None = None,
+    ) -> Rejudgement:
+        """
+        Judge the past again: iterate over the answer for each recorded proposal that would go otherwise now.
+
+        Args:
+            rule: A rule to try: a plugin, a module, a class, or a function with the arguments of ``review``. It is asked first, in
+                the place of the rule of its name; where it has no opinion, things go as they went. None: the rules of this log.
+            among: Ask the rules of this log too, where the rule has no opinion.
+            since: Only proposals made at this time or later, UTC seconds since the epoch.
+            state: Only runs that are in this state now, as for `runs`.
+            name: Only runs of the flow or task with this name.
+
+        Raises:
+            UnknownRule: It is no rule.
+            PluginError: It does not fit the contract of a hook.
+            ValueError: There is no such state.
+            ImpureRule: While it is iterated over: the rule answers from more than what it is given.
+        """
+        from .replay import Rejudgement
+
+        return Rejudgement(self, rule, among=among, since=since, state=_code(state), name=name)
 
     def compare(self) -> list[str]:
         """Fold the whole log and say where a view differs from it, one line each; empty where all agree."""
@@ -739,7 +773,7 @@ class Histories:
         if not age >= 0 or keep < 0:
             raise ValueError(f"older_than={older_than!r}, keep={keep!r}: neither may be below 0.")
         at = self._now()
-        rule = PruneRule(at - age, None if state is None else _code(state), name, keep, with_keys)
+        rule = PruneRule(at - age, _code(state), name, keep, with_keys)
         self.log.flush()
         return self.log.prune(rule, at, dry_run=dry_run)
 

@@ -69,6 +69,8 @@ class Option(Struct, frozen=True):
         setting: The name of the setting that gives the value where a decorator gives none.
         complete: Takes the value and all options that were given, when the function is decorated, and returns the
             value to keep; raises TypeError or ValueError.
+        plain: Takes the value and all options, and returns what a record keeps of it: rules find that in
+            ``run.birth.options`` when they are asked without the code. Left out, plain values are recorded as they are.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Option(Struct, frozen=True):
     wakes: bool = False
     setting: str = ""
     complete: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    plain: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
 
 class Definition:
@@ -512,6 +515,9 @@ class Log(Protocol):
         Args:
             run: Read the records of this run alone, and prove that they are in the log.
             against: A checkpoint that was kept elsewhere.
+
+        Raises:
+            UnknownRun: There is nothing of this run.
         """
         ...
 

@@ -388,6 +388,9 @@ def _adapted(function: Callable[..., Any], arguments: tuple[str, ...], wanted: t
     """The function, called with all arguments of its hook by position, whichever of them it names."""
     if wanted == arguments:
         return function
+    if wanted == arguments[: len(wanted)]:  # mostly the first ones, and rules are asked often
+        upto = len(wanted)
+        return lambda *given: function(*given[:upto])
     picks = [arguments.index(name) for name in wanted]
     return lambda *given: function(*[given[pick] for pick in picks])
 

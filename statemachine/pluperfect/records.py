@@ -11,7 +11,7 @@ Stored bytes are never encoded again: what this version does not know passes thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, Final, NamedTuple, cast
 
@@ -36,6 +36,7 @@ __all__ = [
     "body_of",
     "check_body",
     "decode",
+    "decode_all",
     "encode",
     "leaf",
     "open_exact",
@@ -530,6 +531,47 @@ def leaf(data: bytes) -> bytes:
         StoreDamaged: The bytes are no row.
     """
     return open_row(data).leaf
+
+
+def decode_all(
+    rows: Iterable[bytes], fetch: Fetch | None = None, wanted: Callable[[Record], bool] | None = None
+) -> list[tuple[Record, Entry | None]]:
+    """
+    The records of many rows and their entries, as `open_row` and `Row.entry` give them one by one.
+
+    Args:
+        rows: Stored rows.
+        fetch: As for `Row.entry`.
+        wanted: Only records of which it says so.
+
+    Raises:
+        StoreDamaged: A row is none, or its body does not fit its type.
+    """
+    coder = _coder()
+    found: list[tuple[Record, Entry | None]] = []
+    coder.fetch = fetch
+    try:
+        for data in rows:
+            try:
+                stored = _take_apart(data)
+                record = _open(stored.record)
+                if wanted is not None and not wanted(record):
+                    continue
+                place = (record.type, record.version)
+                struct = _layouts.places.get(place)
+                if struct is None:
+                    found.append((record, None))
+                    continue
+                coder.values, coder.run = stored.values, record.run
+                body = _layouts.lifted(place, coder.decode(struct, record.body))
+            except _UNREADABLE:
+                found.append(((row := open_row(data)).record, row.entry(fetch)))  # it says what is wrong
+                continue
+            found.append((record, _entry(record.type, record.seq, record.at / 1e6, body, record.epoch)))
+    finally:
+        coder.values, coder.fetch = (), None
+        _coders.append(coder)
+    return found
 
 
 def decode(data: bytes, fetch: Fetch | None = None) -> Entry | None:

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 from .errors import SideEffect
 
-__all__ = ["Watch", "place_in_user_code", "strict"]
+__all__ = ["Watch", "place_in_user_code", "strict", "unwatched"]
 
 
 class Watch:
@@ -76,6 +76,16 @@ def strict(
         yield watch
     finally:
         watch.active = False  # for the threads and contexts that outlive the block
+        _watching.reset(token)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """What the library does of its own accord, on the way of code that is watched: reading a recorded value from its file."""
+    token = _watching.set(None)
+    try:
+        yield
+    finally:
         _watching.reset(token)
 
 

@@ -389,7 +389,11 @@ def _grow(grown: Tree, chunk: Sequence[Read], met: Sequence[Met]) -> None:
 
 
 def _tree_differences(rows: Rows, grown: Tree) -> Iterator[str]:
-    found = Tree.decode(rows.get("meta", b"tree"))
+    try:
+        found = Tree.decode(rows.get("meta", b"tree"))
+    except StoreDamaged as error:
+        yield f"tree: {error}"
+        return
     if (found.size, found.root) != (grown.size, grown.root):
         yield (
             f"tree: it has {found.size} records and root {found.root.hex()[:16]}, the log says {grown.size} and {grown.root.hex()[:16]}"

@@ -106,7 +106,7 @@ class Environment:
         with self.read() as rows:
             try:
                 wrong = tail(rows)
-            except (StoreDamaged, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except StoreDamaged as error:
                 wrong = f"the last record or its head cannot be read: {error}"
         if wrong is not None:
             raise StoreDamaged(
@@ -481,6 +481,8 @@ def _check_format(folder: Path, stored: bytes | None) -> str:
         version, reader, writer = form["version"], form["min_reader"], form["min_writer"]
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         raise _foreign(folder) from error
+    if min(version, reader, writer) < 1:
+        raise _foreign(folder)
     ours = FORMAT["version"]
     if reader > ours:
         raise StoreError(

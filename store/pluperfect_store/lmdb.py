@@ -33,6 +33,7 @@ from .leases import living
 from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
 from .pruning import prune
+from .reading import check_timeout, check_whole
 from .tickets import Pending
 from .walking import RESTORE
 from .writer import Writer
@@ -422,6 +423,8 @@ class LmdbLog(Proving):
 
     def await_position(self, beyond: int, timeout: float | None = None) -> bool:
         """Wait until the log is longer than this; False when the time is up. Sees other processes too."""
+        check_whole("A position", beyond)
+        check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         nap = _QUICK
         while True:

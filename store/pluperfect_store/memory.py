@@ -25,6 +25,7 @@ from .leases import SECONDS, living, this_process
 from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .proving import Proving
 from .pruning import named_values, prune
+from .reading import check_timeout, check_whole
 
 __all__ = ["MemoryLog", "open_log"]
 
@@ -248,6 +249,8 @@ class MemoryLog(Proving):
 
     def await_position(self, beyond: int, timeout: float | None = None) -> bool:
         """Wait until the log is longer than this; False when the time is up."""
+        check_whole("A position", beyond)
+        check_timeout(timeout)
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while True:

@@ -17,7 +17,7 @@ from pluperfect.records import open_row
 
 from .layout import decode_head, idx_key, node_key, number, u64
 from .ledger import Batch, Rows, end_of
-from .reading import Reading
+from .reading import Reading, check_id, check_whole
 from .receiving import admit, away, holding
 from .tree import BLOCK, KEPT_LEVEL, Tree, root_of_peaks
 from .verifying import verify
@@ -58,6 +58,10 @@ class Proving(Reading):
 
     def verify(self, run: bytes | None = None, against: Checkpoint | None = None) -> Report:
         """Say everything that is wrong; see `pluperfect.hooks.Log.verify`."""
+        if run is not None:
+            check_id(run)
+        if against is not None and type(against) is not Checkpoint:
+            raise TypeError(f"A log is held against a checkpoint, not {against!r}; `Checkpoint.parse` reads one.")
         with self._rows() as rows:
             return verify(rows, self._file, run, against)
 
@@ -68,6 +72,7 @@ class Proving(Reading):
 
     def prove(self, run: bytes, size: int | None = None) -> Proof:
         """Prove that a run's last record is in the log; see `pluperfect.hooks.Log.prove`."""
+        check_id(run)
         with self._rows() as rows:
             size, root = _tree(rows, size, self._hashes)
             found = rows.get("head", run)
@@ -94,6 +99,7 @@ class Proving(Reading):
     def consistency(self, size: int, later: int | None = None) -> tuple[bytes, ...]:
         """The path between two sizes of the tree; see `pluperfect.hooks.Log.consistency`."""
         with self._rows() as rows:
+            check_whole("The size of a tree", size)
             later, _ = _tree(rows, later, self._hashes)
             if not 0 < size <= later:
                 raise IndexError(f"There is no consistency between trees of {size} and {later} records.")
@@ -129,6 +135,8 @@ class Proving(Reading):
 
 def _tree(rows: Rows, size: int | None, known: Hashes) -> tuple[int, bytes]:
     now = Tree.decode(rows.get("meta", b"tree"))
+    if size is not None:
+        check_whole("The size of a tree", size)
     if size is None or size == now.size:
         return now.size, now.root
     if not 0 <= size <= now.size:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from heapq import merge
 from itertools import islice
+from math import isnan
 from typing import Final
 
 from pluperfect.hooks import Cell, Head, Holder
@@ -31,17 +32,45 @@ from .layout import (
 from .leases import gone
 from .ledger import Rows, end_of, under
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "check_id", "check_timeout", "check_whole"]
 
 _LAST_SEQ: Final = 2**32 - 1
 _LAST: Final = 2**64 - 1
 _LOOK: Final = 4096  # rows to look at in one snapshot, however few of them match
 
 
-def _whole(what: str, *given: int) -> None:
+def check_whole(what: str, *given: int) -> None:
+    """
+    Make sure of what should be whole numbers.
+
+    Raises:
+        TypeError: One is none.
+    """
     for one in given:
         if not isinstance(one, int):
             raise TypeError(f"{what}: {one!r} is no whole number.")
+
+
+def check_id(run: bytes) -> None:
+    """
+    Make sure of what should be the id of a run: a longer one would be cut in the key of a row, and answer for another run.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(run) is not bytes or len(run) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this is none: {run!r}.")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """
+    Make sure of what should be seconds: whoever waits for what is no number waits for ever.
+
+    Raises:
+        ValueError: It is no number.
+    """
+    if timeout is not None and (not isinstance(timeout, int | float) or isnan(timeout)):
+        raise ValueError(f"A time to wait is in seconds; this is none: {timeout!r}.")
 
 
 class Reading:
@@ -64,7 +93,7 @@ class Reading:
 
     def records(self, run: bytes, after: int = 0, upto: int | None = None) -> list[bytes]:
         """The records of a run with ``after < seq <= upto``, oldest first, as they are stored."""
-        _whole("The bounds of a history", after, 0 if upto is None else upto)
+        check_whole("The bounds of a history", after, 0 if upto is None else upto)
         last = _LAST_SEQ - 1 if upto is None else min(upto, _LAST_SEQ - 1)
         first = max(after, 0) + 1
         if len(run) != 16 or first > last:
@@ -75,13 +104,14 @@ class Reading:
 
     def placed(self, run: bytes) -> list[tuple[int, bytes]]:
         """All records of a run with their positions, oldest first."""
+        check_id(run)
         with self._rows() as rows:
             places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
             return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
 
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""
-        _whole("A position", position)
+        check_whole("A position", position)
         if not 0 < position <= _LAST:
             return None
         with self._rows() as rows:
@@ -122,7 +152,7 @@ class Reading:
         """The runs whose id begins with these bytes."""
         if not isinstance(prefix, bytes):
             raise TypeError(f"The beginning of an id is bytes, not {prefix!r}.")
-        _whole("A limit", limit)
+        check_whole("A limit", limit)
         found: list[bytes] = []
         with self._rows() as rows:
             for run, head in under(rows, "head", prefix):
@@ -160,7 +190,7 @@ class Reading:
 
     def feed(self, after: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
         """The records after a position, with their positions, in commit order."""
-        _whole("A position and a limit", after, limit)
+        check_whole("A position and a limit", after, limit)
         after = max(after, 0)
         if limit <= 0 or after >= _LAST:
             return []
@@ -178,6 +208,11 @@ class Reading:
         self, *, state: int | None = None, name: str | None = None, tag: str | None = None, roots: bool = False
     ) -> Iterator[bytes]:
         """The runs that match all that is given, the youngest first; what is born meanwhile is not among them."""
+        for text in (name, tag):
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"A name and a tag are texts, not {text!r}.")
+        if state is not None:
+            check_whole("A state", state)
         below, size = _LAST, 32
         while below:
             with self._rows() as rows:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from pluperfect.errors import StoreDamaged
 from pluperfect.evidence import joined
 
 __all__ = ["BLOCK", "KEPT_LEVEL", "Tree", "root_of_peaks"]
@@ -92,8 +93,20 @@ class Tree:
 
     @classmethod
     def decode(cls, data: bytes | None) -> Tree:
-        """The tree that ``meta`` keeps; an empty one where there is none."""
+        """
+        The tree that ``meta`` keeps; an empty one where there is none.
+
+        Raises:
+            StoreDamaged: These bytes are no tree.
+        """
         if data is None:
             return cls()
-        size, peaks = msgspec.msgpack.decode(data, type=tuple[int, list[bytes]])
+        try:
+            size, peaks = msgspec.msgpack.decode(data, type=tuple[int, list[bytes]])
+        except msgspec.MsgspecError as error:
+            raise StoreDamaged(f"The tree over the log is none: {error}. Restore the store from a backup.") from error
+        if size < 0 or len(peaks) != size.bit_count() or any(len(peak) != 32 for peak in peaks):
+            raise StoreDamaged(
+                f"The tree over the log is none: it has {len(peaks)} peaks for {size} records. Restore the store from a backup."
+            )
         return cls(size, peaks)

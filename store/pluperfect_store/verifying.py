@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from pluperfect.errors import StoreDamaged
+from pluperfect.errors import StoreDamaged, UnknownRun
 from pluperfect.evidence import Checkpoint, Finding, Report, led_to
 from pluperfect.records import open_row
 
@@ -32,13 +32,16 @@ def verify(rows: Rows, file: Fetch, run: bytes | None = None, against: Checkpoin
         file: Gives values that are kept outside of the tables.
         run: Only the records of this run, and that they are in the tree.
         against: A checkpoint that was kept elsewhere.
+
+    Raises:
+        UnknownRun: There is nothing of this run.
     """
     walk = Walk(rows, file)
     try:
         recorded = Tree.decode(rows.get("meta", b"tree"))
-    except Exception as error:
+    except StoreDamaged as error:
         recorded = Tree()
-        walk.other.append(Finding(f"the tree in `meta` cannot be read: {error}.", RESTORE))
+        walk.other.append(Finding(f"`meta`: {error}", RESTORE))
     if run is not None:
         return _one(walk, recorded, run)
     seen = _Seen(against)
@@ -262,6 +265,10 @@ def _one(walk: Walk, recorded: Tree, run: bytes) -> Report:
                 continue
             if row.record.type == "store/redacted":
                 walk.note(row)
+    if rows.get("head", run) is None and not any(
+        True for _ in rows.scan("idx", idx_key(run, 0), idx_key(run, 2**32 - 1))
+    ):
+        raise UnknownRun(f"There is no run {run.hex()} in this log.")
     last: Met | None = None
     for some in chunks(rows.scan("idx", idx_key(run, 0), idx_key(run, 2**32 - 1))):
         there: dict[int, tuple[int, bytes]] = {}

@@ -15,3 +15,4 @@ def log(uri, clock):
     with pluperfect.open(uri, clock=clock, entry_points=False) as opened:
         yield opened
         assert opened.compare() == []
+        assert [str(o) for o in opened.rejudge()] == []

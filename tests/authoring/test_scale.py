@@ -97,5 +97,6 @@ def test_a_map_over_ten_thousand_items_ends(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_loop_of_a_hundred_thousand_iterations_runs_in_constant_memory(tmp_path):
     assert megabytes(LOOPED, tmp_path, 100_000) < 12

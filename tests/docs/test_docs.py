@@ -35,6 +35,7 @@ VARIES = (
     (re.compile(r"\b\d+\.\d+(?= ?s\b)"), "N"),
     (re.compile(r'"(at|took|draw|elapsed|due)": [\d.]+'), "N"),
     (re.compile(r"\b\d+(\.\d)? (bytes|[KMG]iB)\b"), "SIZE"),
+    (re.compile(r"(?<=\.py:)\d+"), "LINE"),
     (re.compile(r"─+"), "-"),
     (re.compile(r"[ \t]+"), " "),
 )

@@ -40,13 +40,14 @@ NAMES, TAGS, KEYS = ["a", "b", "a\0b"], ["x", "y" * 200], ["k", "l"]
 
 
 class Model:
-    """What a log promises, in the plainest words: a list of (run, entry, term, due), and loops over it."""
+    """What a log promises, in the plainest words: a list of (run, entry, term), the same run by run, and loops over them."""
 
     def __init__(self):
         self.log = []
+        self.runs = {}
 
     def of(self, run):
-        return [entry for other, entry, _ in self.log if other == run]
+        return self.runs.get(run, [])
 
     def term(self, root):
         """The highest term in the tree; a root that is not born has seen none."""
@@ -63,11 +64,13 @@ class Model:
                 return Fenced
             if len(self.of(part.run)) != part.expected:
                 return Conflict
-        self.log += [(part.run, entry, epoch) for part in parts for entry in part.entries]
+        for part in parts:
+            self.log += [(part.run, entry, epoch) for entry in part.entries]
+            self.runs.setdefault(part.run, []).extend(part.entries)
         return None
 
     def state(self, run):
-        return [entry.to for entry in self.of(run) if entry.to is not None][-1]
+        return next(entry.to for entry in reversed(self.of(run)) if entry.to is not None)
 
     def due(self, run):
         due = None
@@ -82,7 +85,7 @@ class Model:
         return self.of(run)[0].to.spec
 
     def births(self):
-        return [*dict.fromkeys(run for run, _, _ in self.log if run != STORE)]
+        return [*self.runs]
 
     def find(self, state, name, tag, roots):
         return [
@@ -154,6 +157,7 @@ class Agreement(RuleBasedStateMachine):
         self.model, self.memory = Model(), MemoryLog()
         self.lmdb = LmdbLog(self.folder / "a", map_size=256 << 10)
         self.reopened = LmdbLog(self.folder / "b")
+        self.read = {}  # the records of each log that were looked at already: they never change
 
     @property
     def logs(self):
@@ -183,7 +187,7 @@ class Agreement(RuleBasedStateMachine):
         for _ in range(data.draw(st.integers(1, 6))):
             chosen = data.draw(st.lists(runs, min_size=1, max_size=2, unique=True))
             self.try_append(data, chosen, data.draw(st.sampled_from([0, 0, 0, 0, 1, 3, -1])))
-            self.all_answers_agree()
+            self.heads_agree()
 
     def try_append(self, data, chosen, up):
         shifts = [data.draw(st.sampled_from([0] * 14 + [-1, 1])) for _ in chosen]
@@ -210,40 +214,53 @@ class Agreement(RuleBasedStateMachine):
         self.all_answers_agree()
         assert [log.rebuild() for log in self.logs] == [len(self.model.log)] * 3
 
+    def heads_agree(self):
+        heads = [asked(log) for log in self.logs]
+        assert heads[0][0] == self.model.answers()
+        assert heads[0] == heads[1] == heads[2]
+        assert [log.position() for log in self.logs] == [len(self.model.log)] * 3
+
     @invariant()
     def all_answers_agree(self):
+        self.heads_agree()
         model = self.model
+        lists = {
+            (state, name, tag, roots): model.find(state, name, tag, roots)
+            for state in (None, 1, 2, 6)
+            for name in (None, "a")
+            for tag in (None, TAGS[1])
+            for roots in (False, True)
+        }
+        kept = [(at, model.waiting(at), [model.cached(key, at) for key in KEYS]) for at in (AT, AT + 50)]
+        children = {run: [one for one in model.births() if ROOTS[one] == run != one] for run in RUNS}
+        feeds = []
         for log in self.logs:
             assert log.compare() == []
-            assert asked(log)[0] == model.answers()
-            assert log.position() == len(model.log)
-            names = {log.store_id: STORE}
+            own = log.store_id
             fed = [open_record(row).run for _, row in log.feed()]
-            assert [names.get(run, run) for run in fed] == [run for run, _, _ in model.log]
+            assert [STORE if run == own else run for run in fed] == [run for run, _, _ in model.log]
             for run in RUNS:
-                prev = GENESIS
-                records = log.records(run)
-                for record, entry in zip(records, model.of(run), strict=True):
-                    found = decode(record)
-                    assert (found.to, found.seq, found.facts) == (entry.to, entry.seq, entry.facts)
-                    assert open_record(record).prev == prev
-                    prev = leaf(record)
-                assert log.children(run) == [r for r in model.births() if ROOTS[r] == run != r]
-            for state in (None, 1, 2, 6):
-                for name in (None, "a"):
-                    for tag in (None, TAGS[1]):
-                        for roots in (False, True):
-                            assert [*log.find(state=state, name=name, tag=tag, roots=roots)] == model.find(
-                                state, name, tag, roots
-                            )
-            for at in (AT, AT + 50):
-                assert log.due(at) == model.waiting(at)
-                for key in KEYS:
-                    cell = log.cached(key, at)
-                    assert (None if cell is None else (cell.run, cell.seq)) == model.cached(key, at)
-        feeds = [[(p, row) for p, row in log.feed() if open_record(row).run != log.store_id] for log in self.logs]
+                self.records_agree(log, own, run)
+                assert log.children(run) == children[run]
+            for (state, name, tag, roots), found in lists.items():
+                assert [*log.find(state=state, name=name, tag=tag, roots=roots)] == found
+            for at, waiting, cached in kept:
+                assert log.due(at) == waiting
+                cells = [log.cached(key, at) for key in KEYS]
+                assert [None if cell is None else (cell.run, cell.seq) for cell in cells] == cached
+            feeds.append([row for one, row in zip(fed, log.feed(), strict=True) if one != own])
         assert feeds[0] == feeds[1] == feeds[2]
-        assert asked(self.memory)[1] == asked(self.lmdb)[1] == asked(self.reopened)[1]
+
+    def records_agree(self, log, own, run):
+        records, before = log.records(run), self.read.get((own, run), [])
+        assert records[: len(before)] == before
+        prev = leaf(before[-1]) if before else GENESIS
+        for record, entry in zip(records[len(before) :], self.model.of(run)[len(before) :], strict=True):
+            found = decode(record)
+            assert (found.to, found.seq, found.facts) == (entry.to, entry.seq, entry.facts)
+            assert open_record(record).prev == prev
+            prev = leaf(record)
+        self.read[own, run] = records
 
     def teardown(self):
         for log in self.logs:

@@ -17,7 +17,7 @@ from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
 from pluperfect_store import opening
 from pluperfect_store.conformance import new_id, whole
 from pluperfect_store.environment import Environment
-from pluperfect_store.layout import FORMAT
+from pluperfect_store.layout import FORMAT, u64
 from pluperfect_store.lmdb import LmdbLog, open_log
 
 
@@ -215,6 +215,49 @@ def test_a_last_head_that_is_none_is_found(store):
     log = LmdbLog(store, check=False)
     assert log.rebuild() == 150
     log.close()
+
+
+@pytest.mark.parametrize("row", [b"format", b"tree", b"store_id", b"txn"])
+def test_whatever_byte_changes_in_what_a_store_says_of_itself_it_is_refused_or_named(store, row):
+    """30. Opened, compared and verified, it raises errors of this library, or says what is wrong; the id alone binds nothing."""
+    sound = _meta(store, row)
+    for at in range(len(sound)):
+        for change in (0x01, 0xFF):
+            _meta(store, row, sound[:at] + bytes([sound[at] ^ change]) + sound[at + 1 :])
+            said = _said(store)
+            assert said or row == b"store_id", (at, change)
+            assert not any("already open" in line for line in said)
+
+
+def _meta(store, row, value=None):
+    """What a row of `meta` holds; or put another value there, as the last transaction."""
+    env = lmdb.open(str(store), max_dbs=32, sync=False)
+    table = env.open_db(b"meta")
+    with env.begin(write=True) as txn:
+        held = txn.get(row, db=table)
+        if value is not None:
+            txn.put(b"txn", u64(txn.id()), db=table)
+            txn.put(row, value, db=table)
+    env.close()
+    return held
+
+
+def _said(store):
+    """All that is said against a store, opened with and without a look at its end."""
+    said = []
+    for uri in (f"lmdb:{store}", f"lmdb+unchecked:{store}"):
+        try:
+            log = open_log(uri)
+        except StoreError as error:
+            said.append(str(error))
+            continue
+        try:
+            said += [*log.compare(), *map(str, log.verify().findings)]
+        except StoreError as error:
+            said.append(str(error))
+        finally:
+            log.close()
+    return said
 
 
 def test_a_damaged_log_is_not_rebuilt_from(store):

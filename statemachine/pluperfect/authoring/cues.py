@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Cues", "differs"]
 
-PATIENCE: Final = 2.0
-"""Seconds that an answer waits at most for a recorded call that the code may no longer make."""
+PATIENCE: Final = 0.5
+LOOKS: Final = 4
+"""An answer waits for a recorded call that the code may no longer make, until nothing has come at so many looks in a row, so
+many seconds apart: a process that was stopped for a while has not looked meanwhile."""
 
 
 def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
@@ -46,7 +48,7 @@ class Cues:
     All is used in one thread: that of the event loop which awaits the body, or that of the body itself.
     """
 
-    __slots__ = ("_alike", "_at", "_births", "_count", "_ends", "_kept", "_made", "_waiting")
+    __slots__ = ("_alike", "_at", "_births", "_count", "_ends", "_kept", "_looking", "_looks", "_made", "_moved", "_waiting")
 
     def __init__(self, log: OpenLog, run: bytes, generation: int) -> None:
         self._alike: dict[tuple[Any, ...], deque[bytes]] = {}
@@ -69,6 +71,9 @@ class Cues:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap, by where their ends stand
         self._count = count()
         self._kept = True  # whether the order is still kept
+        self._moved = True  # since the last look
+        self._looking = False
+        self._looks = 0  # how often in a row nothing had moved
 
     def ended(self, run: bytes) -> int | None:
         """Where in the log the recorded end of a call stands; None where it has none."""
@@ -81,6 +86,7 @@ class Cues:
     def call(self, run: bytes) -> None:
         """The body makes this recorded call."""
         self._made.add(run)
+        self._moved = True
         while self._at < len(self._births) and self._births[self._at][1] in self._made:
             self._at += 1
         if self._waiting:
@@ -107,11 +113,10 @@ class Cues:
         heappush(self._waiting, (end, next(self._count), cue))
         # Not at once: what else is ready in the loop may wait for an answer that was there before this one.
         loop.call_soon(self._give_cues)
-        limit = loop.call_later(PATIENCE, self._give_up)
-        try:
-            await cue
-        finally:
-            limit.cancel()
+        if not self._looking:
+            self._looking, self._moved, self._looks = True, True, 0
+            loop.call_later(PATIENCE, self._look, loop)
+        await cue
 
     def _give_cues(self) -> None:
         """Wake those whose answers were recorded before the next call that has not come."""
@@ -120,11 +125,18 @@ class Cues:
             _, _, cue = heappop(self._waiting)
             if not cue.done():
                 cue.set_result(None)
+                self._moved = True
 
-    def _give_up(self) -> None:
-        """The code has changed: what is recorded next does not come. From here on answers come at once."""
-        self._kept = False
-        self._give_cues()
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the order up where what is recorded next does not come: the code has changed, and answers come at once."""
+        self._looks = 0 if self._moved else self._looks + 1
+        self._moved = False
+        if self._looks == LOOKS:
+            self._kept = False
+            self._give_cues()
+        self._looking = bool(self._waiting)
+        if self._looking:
+            loop.call_later(PATIENCE, self._look, loop)
 
 
 def _likeness(key: str, map_index: int | None, inputs: tuple[Input, ...]) -> tuple[Any, ...]:

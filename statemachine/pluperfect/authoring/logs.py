@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..histories import Histories
-from ..hooks import Definition, Log
+from ..hooks import Definition, Log, Option
 from ..manager import Attending, Hooks
 from ..settings import current
 from ..states import ABSENT, Input, Packed, State
@@ -91,12 +91,13 @@ class OpenLog(Histories):
     def _known(self, authored: Authored) -> _Known:
         known = authored.known.get(self)
         if known is None:
-            definition = authored.define(self.hooks.options(authored.kind))
+            declared = self.hooks.options(authored.kind)
+            definition = authored.define(declared)
             options = {
                 name: plain
                 for name, value in authored.given.items()
                 if name not in {"name", "description", "version", "tags", "idempotency_key"}
-                and (plain := _plain(value)) is not None
+                and (plain := _plain(value, declared.get(name), definition.options)) is not None
             }
             mode = definition.options["validate_parameters" if authored.kind == "flow" else "validate"]
             check = None
@@ -350,8 +351,10 @@ _entering = threading.Lock()
 _default: OpenLog | None = None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, option: Option | None, options: Mapping[str, Any]) -> Any:
     """An option as a record keeps it: a plain value, or a list of such; assets by their keys. None: not at all."""
+    if option is not None and option.plain is not None:
+        value = option.plain(value, options)
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, list | tuple):
