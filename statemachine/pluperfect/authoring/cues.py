@@ -48,7 +48,19 @@ class Cues:
     All is used in one thread: that of the event loop which awaits the body, or that of the body itself.
     """
 
-    __slots__ = ("_alike", "_at", "_births", "_count", "_ends", "_kept", "_looking", "_looks", "_made", "_moved", "_waiting")
+    __slots__ = (
+        "_alike",
+        "_at",
+        "_births",
+        "_count",
+        "_ends",
+        "_kept",
+        "_looking",
+        "_looks",
+        "_made",
+        "_moved",
+        "_waiting",
+    )
 
     def __init__(self, log: OpenLog, run: bytes, generation: int) -> None:
         self._alike: dict[tuple[Any, ...], deque[bytes]] = {}
