@@ -78,6 +78,7 @@ def prune(log: Prunable, rule: PruneRule, at: float, files: Files | None = None,
     """
     with log._rows() as rows:
         trees, keyed = _chosen(rows, rule)
+        end = end_of(rows)
         if dry_run:
             told = Pruned(keyed=keyed)
             for tree in trees:
@@ -86,7 +87,7 @@ def prune(log: Prunable, rule: PruneRule, at: float, files: Files | None = None,
             return replace(told, values=values, value_bytes=size)
     total = Pruned(keyed=keyed)
     for some in _slices(trees):
-        total = _sum(total, log._change(lambda batch, some=some: _take_out(batch, some, rule, at)))
+        total = _sum(total, log._change(lambda batch, some=some: _take_out(batch, some, rule, at, end)))
     values, size = _sweep(log, files)
     return replace(total, values=values, value_bytes=size)
 
@@ -143,7 +144,7 @@ def _chosen(rows: Rows, rule: PruneRule) -> tuple[list[_Tree], int]:
         if into is not None:
             into[run] = head
     keyed = 0
-    trees: list[tuple[int, _Tree]] = []
+    trees: dict[bytes, _Tree] = {}
     for root, runs in members.items():
         last = _at(rows, max(head.position for head in runs.values()))
         if last >= rule.before or not all(head.state in _FINAL for head in runs.values()) or _is_held(rows, root):
@@ -151,8 +152,29 @@ def _chosen(rows: Rows, rule: PruneRule) -> tuple[list[_Tree], int]:
         if roots[root].idempotency_key is not None and not rule.with_keys:
             keyed += 1
             continue
-        trees.append((runs[root].born, _Tree(runs, last)))
-    return [tree for _, tree in sorted(trees, key=lambda pair: pair[0])], keyed
+        trees[root] = _Tree(runs, last)
+    for root in _shared(rows, trees) if trees else ():
+        trees.pop(root, None)
+    return sorted(trees.values(), key=lambda tree: min(head.born for head in tree.runs.values())), keyed
+
+
+def _shared(rows: Rows, going: Container[bytes], after: int = 0) -> set[bytes]:
+    """The trees that runs which stay were forked from, theirs included; of runs born after this position alone."""
+    found: set[bytes] = set()
+    for kind in KINDS:
+        for key, run in under(rows, "by_state", state_prefix(kind.code, child=False)):
+            if born_of(key) > after and run not in going:
+                source = _source(rows, run)
+                while source is not None and source not in found:
+                    found.add(source)
+                    source = _source(rows, source)
+    return found
+
+
+def _source(rows: Rows, run: bytes) -> bytes | None:
+    """The run that this one was forked from."""
+    spec = _spec(rows, run) if rows.has("head", run) else None
+    return None if spec is None or spec.forked is None else spec.forked.run
 
 
 def _head(rows: Rows, run: bytes) -> Head:
@@ -197,14 +219,15 @@ def _told(tree: _Tree, size: int) -> Pruned:
 # --- taking out
 
 
-def _take_out(batch: Batch, trees: list[_Tree], rule: PruneRule, at: float) -> Pruned:
+def _take_out(batch: Batch, trees: list[_Tree], rule: PruneRule, at: float, end: int) -> Pruned:
     """Take these trees out, so far as they are as they were when they were chosen."""
     rows = batch.rows
     leaves: dict[int, bytes] = {}
     forgotten: list[bytes] = []
     total = Pruned()
+    shared = _shared(rows, (), end)
     for tree in trees:
-        if not _is_unchanged(rows, tree):
+        if not shared.isdisjoint(tree.runs) or not _is_unchanged(rows, tree):
             continue
         size = 0
         for run, head in tree.runs.items():

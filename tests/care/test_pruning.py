@@ -252,10 +252,10 @@ def test_a_tree_that_moved_on_since_it_was_chosen_stays(log, monkeypatch):
     root = grown(log)[0]
     take_out = pruning._take_out
 
-    def later(rows, trees, rule, at):
+    def later(rows, trees, *rest):
         head = trees[0].runs[root]
         trees[0].runs[root] = pruning.replace(head, position=head.position - 1)
-        return take_out(rows, trees, rule, at)
+        return take_out(rows, trees, *rest)
 
     monkeypatch.setattr(pruning, "_take_out", later)
     assert log.prune(OLD, NOW).trees == 0
