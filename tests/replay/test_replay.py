@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 
 import pytest
 
@@ -301,21 +302,23 @@ def test_a_run_that_was_interrupted_and_resumed_replays_the_same(store):
 
 
 def test_a_flow_that_ran_into_its_timeout_is_extended(log):
-    waiting = threading.Event()
+    over = threading.Event()
 
     @task
     def stands():
-        waiting.wait(30)
+        over.wait(30)
 
     @flow(timeout_seconds=0.05)
     def slow():
         add(1)
         stands.submit()
-        waiting.wait(0.2)
+        passed = time.monotonic() + 0.05
+        while time.monotonic() <= passed:
+            pass
+        over.set()
         add(2)
 
     slow(return_state=True)
-    waiting.set()
 
     assert log.run("slow").state.is_timed_out()
     assert outcome(log, slow) == "extended"
