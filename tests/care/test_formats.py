@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def history(folder):
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made.history(folder)
+
+
+def test_golden_stores_name_no_folder_of_the_machine_that_made_them():
+    for file in GOLDEN.glob("format-*/*"):
+        assert not re.search(rb"/(tmp|root|home|work|opt|usr)/", file.read_bytes()), file
 
 
 def test_this_format_has_a_golden_store():

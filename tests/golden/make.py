@@ -12,6 +12,7 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluperfect
@@ -108,4 +109,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    # Under a name and a file that are the same on every machine: both stand in the records.
+    module = ModuleType("golden_make")
+    sys.modules["golden_make"] = module
+    exec(compile(Path(__file__).read_text(), "make.py", "exec"), module.__dict__)
+    module.main(Path(sys.argv[1]))
