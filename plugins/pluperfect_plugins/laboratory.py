@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,8 @@ from pluperfect.replay import Otherwise, Rejudgement
 from pluperfect.rulebook import Rules, alone, find_rule
 from pluperfect.states import KINDS, State
 from pluperfect.transitions import TABLE, sentence
+
+from .when import moment
 
 __all__ = ["rules"]
 
@@ -46,26 +45,10 @@ def _found(names: Sequence[str]) -> Hooks | None:
 # --- try ------------------------------------------------------------------------------------------------
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A point in time: ``2026-11-20``, ``2026-11-20T12:00``, or so long ago: ``90m``, ``12h``, ``7d``, ``2w``. UTC."""
-    if value is None:
-        return None
-    ago = re.fullmatch(r"(\d+)([mhdw])", value)
-    if ago is not None:
-        return time.time() - int(ago[1]) * {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}[ago[2]]
-    try:
-        given = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is no time. Give 2026-11-20, 2026-11-20T12:00, or so long ago: 90m, 12h, 7d, 2w."
-        ) from error
-    return (given if given.tzinfo is not None else given.replace(tzinfo=UTC)).timestamp()
-
-
 @rules.command("try")
 @click.argument("rule", required=False, metavar=f"[{_RULE}]")
 @click.option(
-    "--since", metavar="WHEN", callback=_moment, help="Only proposals since then: 2026-11-20, or so long ago: 12h, 7d."
+    "--since", metavar="WHEN", callback=moment, help="Only proposals since then: 2026-11-20, or so long ago: 12h, 7d."
 )
 @click.option("--state", help="Only runs in this state, for instance failed.")
 @click.option("--name", help="Only runs of the flow or task with this name.")

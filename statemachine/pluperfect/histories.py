@@ -548,7 +548,7 @@ class Histories:
 
     def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
-        raise NotImplementedError("Only a log that was opened by pluperfect.open(...) can call code.")
+        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to call code.")
 
     # --- evidence
 
