@@ -39,7 +39,7 @@ long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m long -rP
 
 evidence: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m long -rP --evidence docs/evidence.md
+	$(BIN)/python -m pytest -n 2 -m long -rP --evidence=docs/evidence.md
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \

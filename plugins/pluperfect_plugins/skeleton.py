@@ -128,7 +128,9 @@ def write(name: str, into: Path) -> Made:
         raise ValueError(
             f"{name!r} cannot be the name of a rule: small letters, digits and hyphens between them, as in no-fridays."
         )
-    if module in sys.stdlib_module_names or (find_spec(module) is not None and not (into / plain).exists()):
+    there = find_spec(module)  # one without an origin is a mere folder in a place that Python imports from
+    hidden = there is not None and there.origin is not None and not (into / plain).exists()
+    if module in sys.stdlib_module_names or hidden:
         raise ValueError(f"There is a module {module!r} already, which this one would hide. Choose another name.")
     folder = into / plain
     if folder.exists():

@@ -35,7 +35,8 @@ class Watch:
     """
 
     def __init__(self, doing: str, advice: str, *, reading: bool) -> None:
-        self._doing, self._advice, self.reading = doing, advice, reading
+        self._doing, self._advice = doing, advice
+        self.reading: bool = reading
         self.active: bool = True
         self.offences: list[SideEffect] = []
 

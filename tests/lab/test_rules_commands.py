@@ -220,7 +220,8 @@ def test_a_new_rule_is_found_by_its_entry_point(place, monkeypatch):
     assert "entry point" in ran.stdout.partition("no-mondays")[2].splitlines()[0]
 
 
-def test_what_is_there_already_is_not_touched(place):
+def test_what_is_there_already_is_not_touched(place, monkeypatch):
+    monkeypatch.syspath_prepend(str(place))  # a folder there is no module
     (place / "mine").mkdir()
     done = ask("new", "mine", store=None)
     assert done.exit_code == 2

@@ -74,14 +74,14 @@ class Child:
     __slots__ = ("begun", "birth", "called", "ended", "mark", "order", "place", "position", "run")
 
     def __init__(self, run: Run, birth: Entry, position: int, ended: tuple[float, float], *, begun: bool) -> None:
-        self.run = run
-        self.birth = birth
-        self.position = position
-        self.ended = ended
-        self.begun = begun
-        self.order = 0
+        self.run: Run = run
+        self.birth: Entry = birth
+        self.position: int = position
+        self.ended: tuple[float, float] = ended
+        self.begun: bool = begun
+        self.order: int = 0
         self.mark: bool = run.birth.name.startswith(MARK)
-        self.called = False
+        self.called: bool = False
         spec = run.birth
         self.place: tuple[Any, ...] = (spec.generation, spec.key, spec.index, spec.map_index)
 
@@ -129,9 +129,10 @@ class Account:
         ]
         self._entries = [entry for _, entry in placed]
         self._unknown = len(log.log.placed(run)) - len(placed)
-        self.recorded = fold(run, self._entries)
+        self.recorded: Run = fold(run, self._entries)
         self._cursor = 1
-        self.run = self.newborn = fold(run, self._entries[:1])
+        self.newborn: Run = fold(run, self._entries[:1])
+        self.run: Run = self.newborn
         self._children: list[Child] = []
         self._by_id: dict[bytes, Child] = {}
         self._by_place: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)

@@ -67,7 +67,7 @@ class Level:
         self.overrides: dict[str, Override] = {override.place: override for override in overrides}
         self.root: bytes | None = root
         self.runs: Mapping[bytes, Run] = runs or {}
-        self.complete = complete
+        self.complete: bool = complete
         self.live: frozenset[str] = frozenset(live)
         self._alike: dict[tuple[bytes, int], dict[tuple[Any, ...], list[Run]]] = {}
 
@@ -119,7 +119,10 @@ class Shared:
     def __init__(
         self, log: OpenLog, levels: tuple[Level, ...], callers: tuple[bytes | None, ...], prefix: str = ""
     ) -> None:
-        self._log, self.levels, self.callers, self.prefix = log, levels, callers, prefix
+        self._log = log
+        self.levels: tuple[Level, ...] = levels
+        self.callers: tuple[bytes | None, ...] = callers
+        self.prefix: str = prefix
         self._made: set[bytes] = set()
 
     def answer(
