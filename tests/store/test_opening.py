@@ -469,3 +469,16 @@ def test_older_pages_in_the_place_of_newer_ones_are_found(tmp_path):
     assert len(log.compare()) == 1
     assert log.compare()[0].startswith("file: the file counts ")
     log.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("far", [2**24, 2**40, 2**62, 2**64 - 2])
+def test_a_file_that_claims_to_end_very_far_away_is_refused_at_once(store, far):
+    """28. A file that is shorter than it says, or whose meta pages are overwritten, is refused and left as it was."""
+    data = (store / "data.mdb").read_bytes()
+    for page in (0, 1):
+        data = meta(data, page, 136, "=Q", far)
+    (store / "data.mdb").write_bytes(data)
+
+    with pytest.raises(StoreError):
+        LmdbLog(store)
