@@ -36,10 +36,10 @@ model: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "model and not long"
 
 long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m long -rP
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long -rP --durations=0 --durations-min=5
 
 evidence: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m long -rP --evidence=docs/evidence.md
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long -rP --durations=0 --durations-min=5 --evidence=docs/evidence.md
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
