@@ -422,3 +422,40 @@ def test_a_fork_whose_beginning_is_gone_is_found_and_goes_no_further(log, tmp_pa
         assert "was forked from run" in finding.what
         with pytest.raises(PluperfectError, match="is not in this log. A fork goes on only beside the run"):
             crawl.resume(fork.folded.id, {"n": 2})
+
+
+@task
+def rows(n):
+    return list(range(n))
+
+
+@flow
+def listed(n):
+    first = [fetch(row) for row in rows(n)]
+    second = [future.result() for future in fetch.map(rows(n))]
+    return first + second
+
+
+@pytest.mark.parametrize(
+    "override", [{}, {"rows:0": [1, 2]}, {"rows:0": []}, {"rows:0": [2, 1, 0, 3]}, {"rows:1": [2]}, {"fetch:1": 5}]
+)
+def test_a_fork_replays_as_the_same_under_the_code_that_made_it_wherever_and_whatever_was_set(log, override):
+    listed(3)
+    run = last(log, "listed")
+    for number in range(0, len(run.events) + 1, 3):
+        fork = run.fork(number, override, flow=listed)
+        assert log.replay(fork, listed).outcome == "same", f"{number} {fork!r}"
+
+
+def test_a_fork_of_a_fork_replays_as_the_same_under_the_code_that_made_it(log):
+    listed(3)
+    first = last(log, "listed").fork(overrides={"rows:0": [0, 2]}, flow=listed)
+    second = first.fork(overrides={"fetch:2": 7}, flow=listed)
+    third = second.fork(len(second.events) // 2, flow=listed)
+    assert [log.replay(one, listed).outcome for one in (first, second, third)] == ["same"] * 3
+
+    @flow(name="listed")
+    def other(n):
+        return [fetch(row + 1) for row in rows(n)]
+
+    assert {log.replay(one, other).outcome for one in (first, second, third)} == {"diverged"}

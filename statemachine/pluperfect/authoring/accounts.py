@@ -69,9 +69,12 @@ class Child:
         order: Which call of its body it is.
         begun: Whether its body was ever called.
         mark: Whether it is the mark of a patch: code that no longer asks for that is no other code.
+        certain: Whether it is known that the body made it. Nothing is recorded of the calls that a fork shares; once it has
+            gone another way, it may have made those that follow in another order, or not at all.
+        level: 0 for a call of the run itself; of those that a fork shares, how many forks lie between.
     """
 
-    __slots__ = ("begun", "birth", "called", "ended", "mark", "order", "place", "position", "run")
+    __slots__ = ("begun", "birth", "called", "certain", "ended", "level", "mark", "order", "place", "position", "run")
 
     def __init__(self, run: Run, birth: Entry, position: int, ended: tuple[float, float], *, begun: bool) -> None:
         self.run: Run = run
@@ -82,6 +85,8 @@ class Child:
         self.order: int = 0
         self.mark: bool = run.birth.name.startswith(MARK)
         self.called: bool = False
+        self.certain: bool = True
+        self.level: int = 0
         spec = run.birth
         self.place: tuple[Any, ...] = (spec.generation, spec.key, spec.index, spec.map_index)
 
@@ -148,20 +153,35 @@ class Account:
         self._beyond = False  # whether the record was cut off from outside, and the code goes on
         self._generates = False
 
-    def share(self, earlier: Iterable[tuple[int, Run]]) -> None:
+    def share(self, earlier: Iterable[tuple[int, int, Run]]) -> None:
         """
         The run is a fork: what the one that it was forked from had called counts as on record here.
 
         Args:
-            earlier: The generation, as this run counts them, and the run; only those that had ended answer.
+            earlier: The level, the nearest first, the generation, as this run counts them, and the run; only those that had
+                ended answer.
         """
-        ended = {run.id: generation for generation, run in earlier if run.final}
-        found = _recorded_calls(self._log, ended)
+        known = {run.id: (level, generation, run.final) for level, generation, run in earlier}
+        found = _recorded_calls(self._log, known)
         for _, _, child in found:
-            child.place = (ended[child.run.id], *child.place[1:])
-        own = [(child.run.born, child.position, child) for child in self._children]
-        # A call that this run made itself, or has an override for, counts before the shared one at its place.
-        self._take([*(one for one in found if one[2].place not in self._by_place), *own])
+            level, generation, _ = known[child.run.id]
+            child.place, child.level = (generation, *child.place[1:]), level + 1
+        found += [(child.run.born, child.position, child) for child in self._children]
+        # Each fork on the way went another way from the first call on that it made itself: there what it shares ends.
+        parted: dict[int, tuple[float, int]] = {}
+        nearest: dict[tuple[Any, ...], tuple[int, tuple[float, int]]] = {}
+        for born, position, child in sorted(found, key=lambda one: -one[2].level):
+            there = nearest.get(child.place)
+            at = there[1] if there is not None and there[0] > child.level else (born, position)
+            parted[child.level] = min(parted.get(child.level, at), at)
+            nearest[child.place] = (
+                child.level,
+                at if there is not None and there[0] == child.level else (born, position),
+            )
+        for born, position, child in found:
+            before = min((at for level, at in parted.items() if level < child.level), default=(math.inf, 0))
+            child.certain = (born, position) < before and nearest[child.place][0] == child.level
+        self._take([one for one in found if one[2].level == 0 or known[one[2].run.id][2]])
 
     def _take(self, found: list[tuple[float, int, Child]]) -> None:
         found.sort(key=lambda one: one[:2])
@@ -170,10 +190,12 @@ class Account:
         self._by_place.clear()
         self._by_task.clear()
         for number, child in enumerate(self._children):
-            child.order = firsts.setdefault(child.place, number)
+            child.order = firsts.setdefault((child.level, *child.place), number)
             self._by_id[child.run.id] = child
             self._by_place[child.place].append(child)
             self._by_task[child.place[0], child.place[1], child.place[3]].append(child)
+        for children in self._by_place.values():
+            children.sort(key=lambda child: child.level)
 
     # --- what the code calls
 
@@ -194,13 +216,16 @@ class Account:
         place = (spec.generation, spec.key, spec.index, spec.map_index)
         found = [child for child in self._by_place.get(place, ()) if not child.called]
         same = next((child for child in found if not child.differs(spec)), None)
-        if same is None and alike and spec.inputs and all(given.digest is not None for given in spec.inputs):
+        if same is None and spec.inputs and all(given.digest is not None for given in spec.inputs):
             others = self._by_task.get((spec.generation, spec.key, spec.map_index), ())
-            same = next((child for child in others if not child.called and not child.differs(spec)), None)
-        chosen = same or (found[-1] if found else None)
+            # A fork that has gone another way takes what it shares by its inputs, wherever that was called.
+            free = [child for child in others if not child.called and (alike or not child.certain)]
+            same = next((child for child in free if not child.differs(spec)), None)
+        chosen = same or next((child for child in reversed(found) if child.certain), None)
         if chosen is not None:
             for child in self._by_place[chosen.place]:
-                child.called = True  # those that it has replaced are no longer asked for
+                if (child.certain and chosen.certain) or not child.differs(spec):
+                    child.called = True  # those that it has replaced are no longer asked for
         return chosen
 
     def note(self, call: Call, frame: Frame | None = None) -> None:
@@ -260,9 +285,11 @@ class Account:
         found = self._outcome()
         if found is not None and not _from_outside(found[1]):
             return True
-        return any(
-            child.place[0] == self._generation and not child.called and not child.mark for child in self._children
-        )
+        return any(self._expects(child) for child in self._children)
+
+    def _expects(self, child: Child) -> bool:
+        """Whether the body of the generation at hand has yet to make this call, for all that is known."""
+        return child.place[0] == self._generation and child.certain and not child.called and not child.mark
 
     def has(self, key: str) -> bool:
         """Whether a call with this key is on record and was not made yet."""
@@ -418,9 +445,7 @@ class Account:
     def _compare_calls(self, stop: RecordEnds | None, *, whole: bool) -> None:
         generation, calls = self._generation, self._calls
         highest = max((call.child.order for call in calls if call.child is not None), default=-1)
-        left = [
-            child for child in self._children if child.place[0] == generation and not child.called and not child.mark
-        ]
+        left = [child for child in self._children if self._expects(child)]
         if stop is not None and stop.kind in ("unanswered", "idle"):
             left = [child for child in left if child.order < highest]
         placed: list[tuple[float, Difference]] = []
@@ -504,7 +529,7 @@ class Account:
         for place in range(len(calls) - 1, -1, -1):
             call = calls[place]
             child = call.child
-            if child is None:
+            if child is None or not child.certain:
                 continue
             rivals = [later_of_lane.get(call.lane)]
             if side_by_side:

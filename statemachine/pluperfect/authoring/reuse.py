@@ -114,7 +114,7 @@ def _successes(frame: Frame) -> dict[tuple[Any, ...], deque[tuple[bytes, int]]]:
     newest: dict[tuple[Any, ...], tuple[int, deque[tuple[bytes, int]]]] = {}
     called = [(run.birth.generation, run) for run in map(frame.log.load, frame.log.log.children(frame.run.id))]
     if frame.shared is not None:
-        called += frame.shared.earlier()
+        called += [(generation, run) for _, generation, run in frame.shared.earlier()]
     for generation, run in called:
         state = run.state
         if not frame.run.since <= generation < frame.run.generation or not isinstance(state, Completed | Cached):

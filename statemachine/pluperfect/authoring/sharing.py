@@ -168,13 +168,13 @@ class Shared:
                 return found
         return None
 
-    def earlier(self) -> Iterator[tuple[int, Run]]:
-        """What the body that was forked had called: the generation as the fork counts them, and the run."""
-        for level, caller in zip(self.levels, self.callers, strict=True):
+    def earlier(self) -> Iterator[tuple[int, int, Run]]:
+        """What the body that was forked had called: the level, the generation as the fork counts them, and the run."""
+        for number, (level, caller) in enumerate(zip(self.levels, self.callers, strict=True)):
             begun = 0 if caller is None else level.runs[caller].generation
             for run in level.runs.values() if caller is not None else ():
                 if run.spec is not None and run.spec.parent == caller:
-                    yield run.spec.generation - begun, run
+                    yield number, run.spec.generation - begun, run
 
     def _found(
         self,
