@@ -37,8 +37,8 @@ Fetch = Callable[[bytes], "bytes | None"]
 T = TypeVar("T")
 
 _KEPT: Final = 1 << 16
-_Streak = tuple[tuple[int, int], ...]
-"""Records of a run, one behind the other, whose leaf is not what their successor says: seq and position."""
+_Streak = tuple[tuple[int, int, bytes], ...]
+"""Records of a run, one behind the other, whose leaf is not what their successor says: seq, position and leaf."""
 
 
 class _Some(Generic[T]):
@@ -98,6 +98,7 @@ class Walk:
         self._kept: dict[bytes, int] = {}  # values that were looked at: their size
         self._outlines = Outlines()
         self._streaks: dict[bytes, _Streak] = {}
+        self._rivals: dict[bytes, tuple[int, int, bytes]] = {}  # whose place another claims, and that one's leaf
         self._names: dict[bytes, str] = {}
 
     # --- some records
@@ -154,7 +155,8 @@ class Walk:
         if not led:
             lost = Lost(position, position, "the record was changed, or is another's", row)
             if not fits:
-                self.lost.add(lost)  # it says of itself that it is another one: no witness, and no suspect
+                self.lost.add(lost)  # it says of itself that it is another one: no suspect, and seldom a witness
+                self._rival(one, before)
                 return
             self.doubted.add(lost)
         self._chain(row, position, before, follows=follows, fits=fits)
@@ -164,6 +166,27 @@ class Walk:
             entry = None
             self.unreadable.add(self.of(row, position, f"the record was changed: {str(error).rstrip('.')}."))
         self._enter([one], [entry], before)
+
+    def _rival(self, one: Met, before: Head | None) -> None:
+        """Of two records that claim one place, the one that the next record follows was there first."""
+        record = one.row.record
+        if before is not None and record.seq == before.seq and one.leaf != before.leaf:
+            if len(self._rivals) < MOST:
+                self._rivals[record.run] = (record.seq, before.position, one.leaf)
+            streak = self._streaks.get(record.run, ())
+            if streak and streak[-1][2] == record.prev:  # it vouches for the one that both say they follow
+                self._streaks.pop(record.run)
+                self._blame(record.run, streak[:-1])
+                self._blame_rival(record.run)
+            return
+        seq, _, leaf = self._rivals.get(record.run, (0, 0, b""))
+        if record.seq == seq + 1 and record.prev == leaf:
+            self._blame_rival(record.run)
+
+    def _blame_rival(self, run: bytes) -> None:
+        seq, position, _ = self._rivals.pop(run)
+        what = "the record was put there: another one of this number fits to what stands around it."
+        self.bad.add(self.at(run, seq, position, what))
 
     def _enter(self, met: Sequence[Met], held: Sequence[Entry | None], before: Head | None) -> None:
         run = met[0].row.record.run
@@ -186,7 +209,7 @@ class Walk:
                 what = "it is the first of its run, but names the hash of one before it."
                 self.bad.add(self.of(row, position, what))
             else:
-                self._streaks[run] = (*streak, (before.seq, before.position))
+                self._streaks[run] = (*streak, (before.seq, before.position, before.leaf))
             return
         if not follows:
             self.gaps.add((run, 0 if before is None else before.seq, seq, position))
@@ -194,7 +217,7 @@ class Walk:
 
     def _blame(self, run: bytes, streak: _Streak) -> None:
         # Each but the last has a witness that is blamed itself, or one that is not, in turn.
-        for seq, position in streak[::-2]:
+        for seq, position, _ in streak[::-2]:
             what = "the record was changed: its hash is not the one that its successor names."
             self.bad.add(self.at(run, seq, position, what))
 
@@ -238,10 +261,14 @@ class Walk:
             if head is None or head.seq != last.seq or head.leaf == last.leaf:
                 self._blame(run, streak)
             elif streak:
-                self._blame(run, (*streak, (last.seq, last.position)))
+                self._blame(run, (*streak, (last.seq, last.position, last.leaf)))
             else:
                 what = "the record was changed: its hash is not the one that the head of its run names."
                 self.doubtful.add(self.at(run, last.seq, last.position, what))
+        for run, (seq, _, leaf) in [*self._rivals.items()]:
+            head = self.views.stored(run)
+            if head is not None and (head.seq, head.leaf) == (seq, leaf):
+                self._blame_rival(run)
         for run, streak in self._streaks.items():  # their heads are as the log says
             self._blame(run, streak)
         for digest, size, run, seq, position in self.missing:

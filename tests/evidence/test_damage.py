@@ -124,6 +124,27 @@ def test_a_thousand_random_damages_are_found_and_name_run_and_record(sound, tmp_
     damage_and_verify(sound, tmp_path, random.SystemRandom().randrange(2**32), 1000)
 
 
+@pytest.mark.parametrize("behind", [0, 1])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("chained", [True, False])
+def test_a_record_that_was_put_in_the_place_of_the_next_one_is_the_one_to_blame(sound, tmp_path, chained, last, behind):
+    """It claims the place of another, or even follows what that follows, and the index leads to it."""
+    folder = copied(sound, tmp_path / "damaged")
+    with Direct(folder) as direct:
+        rows = direct.rows("log")
+        known = [named(row) for _, row in rows]
+        ends = dict(known)
+        at = next(n for n, (run, seq) in enumerate(known) if n > 50 and seq > 2 and (ends[run] == seq) is last)
+        run, seq = known[at]
+        forged = foreign_row(run, seq, open_row(rows[at][1]).record.prev if chained else GENESIS)
+        for place, (_, row) in [*enumerate(rows, 1)][at + behind :]:
+            direct.put("log", u64(place + 1), row)
+        direct.put("log", u64(at + 1 + behind), forged)
+    found = verified(folder).findings
+    assert found[0].position == at + 1 + behind
+    assert behind or (found[0].run, found[0].seq) == (id_text(run), seq)
+
+
 @pytest.mark.parametrize("table", ["node", "blob", "meta", "head", "idx", "by_state", "by_name", "child", "cache"])
 def test_a_changed_byte_in_any_other_table_is_found(sound, tmp_path, table):
     rng = random.Random(table)
