@@ -11,12 +11,12 @@ import linecache
 import os
 import sys
 from importlib.machinery import PathFinder
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Final, NamedTuple
 
 from .digests import SCRIPT
 
-__all__ = ["Line", "call_site", "line_of", "shown_site"]
+__all__ = ["Line", "call_site", "line_of", "raise_site", "shown_site"]
 
 _OURS: Final = frozenset({"pluperfect", "pluperfect_store", "pluperfect_plugins", "pluperfect_dask"})
 
@@ -42,11 +42,27 @@ def call_site() -> str:
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module[:10] != "pluperfect" or module.partition(".")[0] not in _OURS:
-            if module == "__main__" or module.startswith(SCRIPT):
-                module = _script(frame) or module
-            return f"{module}:{frame.f_lineno}"
+            return _site(frame, module, frame.f_lineno)
         frame = frame.f_back
     return ""
+
+
+def raise_site(error: BaseException) -> str:
+    """The innermost line on the way of an exception that is not this library's; empty where there is none."""
+    found = ""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in _OURS:
+            found = _site(trace.tb_frame, module, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
+
+
+def _site(frame: FrameType, module: str, line: int) -> str:
+    if module == "__main__" or module.startswith(SCRIPT):
+        module = _script(frame) or module
+    return f"{module}:{line}"
 
 
 def _script(frame: FrameType) -> str:

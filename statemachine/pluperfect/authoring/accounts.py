@@ -29,6 +29,7 @@ from ..divergences import (
 )
 from ..histories import id_text
 from ..records import open_row
+from ..sites import raise_site
 from ..states import Completed, Failed, Retrying, Running, State, TimedOut
 from ..transitions import Entry, Ruling, Run, Transition, apply, fold, sentence
 from .cues import differs
@@ -392,7 +393,7 @@ class Account:
         outside = found is None or _from_outside(found[1]) or (_crashed(found[1]) and not _crashed(to))
         if stop is not None and stop.kind == "unanswered":
             self._stop = stop
-        self._compare_calls(stop, whole=not outside)
+        self._compare_calls(stop, to, whole=not outside)
         if found is None:
             self._beyond = True
             self.close()
@@ -442,7 +443,7 @@ class Account:
 
     # --- what was called, against what is on record
 
-    def _compare_calls(self, stop: RecordEnds | None, *, whole: bool) -> None:
+    def _compare_calls(self, stop: RecordEnds | None, to: State, *, whole: bool) -> None:
         generation, calls = self._generation, self._calls
         highest = max((call.child.order for call in calls if call.child is not None), default=-1)
         left = [child for child in self._children if self._expects(child)]
@@ -481,9 +482,9 @@ class Account:
         if stop is not None and stop.kind == "unrecorded" and (placed or not left):
             left = [child for child in left if child.order < highest]  # what comes later it might have called yet
         if stop is None or stop.kind != "unrecorded" or placed:
-            placed += [(self._place_of(child, calls), self._left_over(child)) for child in _firsts(left)]
+            placed += [self._left_over(child, calls, to) for child in _firsts(left)]
         elif left:
-            placed += [(self._place_of(left[0], calls), self._left_over(left[0]))]
+            placed.append(self._left_over(left[0], calls, to))
         placed += [(place, difference) for place, difference in maps.values()]
         placed += self._disorder(calls)
         self._differences += [difference for _, difference in sorted(placed, key=lambda found: found[0])]
@@ -563,14 +564,20 @@ class Account:
                 return place - 0.5
         return len(calls)
 
-    def _left_over(self, child: Child) -> Difference:
-        return self._difference(
-            "call",
-            self._recorded_call(child),
-            Side(NOTHING),
-            "The code no longer makes this call. Runs that are under way need it: keep it behind"
-            " `if not pluperfect.patched('NAME')` until they have ended.",
-        )
+    def _left_over(self, child: Child, calls: list[Call], to: State) -> tuple[float, Difference]:
+        """A call that the code does not make, and where it would have come."""
+        place = self._place_of(child, calls)
+        raised = to.live if isinstance(to, Failed) else None
+        if place == len(calls) and isinstance(raised, Exception):
+            made = Side(f"the end: {sentence(to)}", raise_site(raised))
+            advice = "The code ends before this call, with an exception that is not on record there."
+        else:
+            made = Side(NOTHING)
+            advice = (
+                "The code no longer makes this call. Runs that are under way need it: keep it behind"
+                " `if not pluperfect.patched('NAME')` until they have ended."
+            )
+        return place, self._difference("call", self._recorded_call(child), made, advice)
 
     def _other_call(self, call: Call, expected: Child | None) -> Difference:
         if expected is None:
