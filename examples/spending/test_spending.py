@@ -45,7 +45,7 @@ def buy(item):
 
 def test_an_approved_start_is_made_and_the_answer_is_on_record(caplog):
     caplog.set_level(logging.INFO, "spending")
-    with pluperfect.open("memory:", plugins=[Spending()]) as log:
+    with pluperfect.open("memory:", plugins=[Spending()], entry_points=False) as log:
         assert buy("tea") == "tea"
         run = log.runs()[0]
         assert kinds(run) == ["Pending", "Running", "Completed"]
@@ -55,7 +55,7 @@ def test_an_approved_start_is_made_and_the_answer_is_on_record(caplog):
 
 @pytest.mark.parametrize("approve", [None, lambda *_: False, lambda *_: 1 / 0])
 def test_what_nobody_approves_does_not_start(approve):
-    with pluperfect.open("memory:", plugins=[Spending()]) as log:
+    with pluperfect.open("memory:", plugins=[Spending()], entry_points=False) as log:
         with pytest.raises(Refused, match="250 cents were not approved"):
             buy.with_options(approve=approve)("tea")
         run = log.runs()[0]
@@ -69,11 +69,11 @@ def test_in_a_flow_every_submitted_start_is_asked_about(caplog):
         return [future.result() for future in (*buy.map(["tea", "milk"]), buy.submit("salt"))]
 
     caplog.set_level(logging.INFO, "spending")
-    with pluperfect.open("memory:", plugins=[Spending()]):
+    with pluperfect.open("memory:", plugins=[Spending()], entry_points=False):
         assert shopping() == ["tea", "milk", "salt"]
     assert sorted(caplog.messages) == [f"buy-{n} spends 250 cents" for n in range(3)]
 
 
 def test_a_bad_price_is_refused_at_the_call():
-    with pluperfect.open("memory:", plugins=[Spending()]), pytest.raises(ValueError, match="whole number"):
+    with pluperfect.open("memory:", plugins=[Spending()], entry_points=False), pytest.raises(ValueError, match="whole number"):
         buy.with_options(cents=-1)("tea")

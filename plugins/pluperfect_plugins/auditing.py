@@ -18,11 +18,11 @@ from pluperfect.errors import BadCheckpoint, NotAStore, StoreDamaged
 from pluperfect.evidence import Finding, Report
 from pluperfect.histories import Histories, RecordedRun, id_text
 
+from .options import AS_JSON, NewFile, asked_run
+
 __all__ = ["checkpoint", "export", "import_file", "redact", "verify"]
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 # --- verify ---------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--against", type=_FILE, metavar="CHECKPOINT", help="Hold the log against a checkpoint kept elsewhere.")
 @click.option("--key", type=_FILE, metavar="FILE.pub", help="The public key with which its signature is checked.")
 @click.option("--here", is_flag=True, hidden=True)
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def verify(desk: Any, run: str | None, against: Path | None, key: Path | None, here: bool, as_json: bool) -> None:
     """
@@ -129,8 +129,8 @@ def _told(found: dict[str, Any], run: str | None, against: Path | None, key: Pat
 
 @click.command()
 @click.option("--sign", type=_FILE, metavar="KEY", help="Sign it with this private key.")
-@click.option("-o", "--output", type=_NEW_FILE, metavar="FILE", help="Write it there, and not to the terminal.")
-@click.option("--new-key", type=_NEW_FILE, metavar="FILE", help="Make a key instead: FILE, and FILE.pub for others.")
+@click.option("-o", "--output", type=NewFile(), metavar="FILE", help="Write it there, and not to the terminal.")
+@click.option("--new-key", type=NewFile(), metavar="FILE", help="Make a key instead: FILE, and FILE.pub for others.")
 @click.option("--name", default="pluperfect", show_default=True, help="Whose the new key is.")
 @click.pass_obj
 def checkpoint(desk: Any, sign: Path | None, output: Path | None, new_key: Path | None, name: str) -> None:
@@ -174,7 +174,7 @@ def _make_key(path: Path, name: str) -> None:
 
 @click.command()
 @click.argument("chosen", metavar="[RUN]...", nargs=-1)
-@click.option("-o", "--output", type=_NEW_FILE, metavar="FILE", required=True, help="The file to write.")
+@click.option("-o", "--output", type=NewFile(), metavar="FILE", required=True, help="The file to write.")
 @click.option("--state", help="Also the runs in this state, for instance failed.")
 @click.option("--name", help="Also the runs of the flow or task with this name.")
 @click.option(
@@ -185,7 +185,7 @@ def _make_key(path: Path, name: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="All runs.")
 @click.option("--checkpoint", "point", type=_FILE, metavar="FILE", help="Lead the proofs to this checkpoint's root.")
 @click.option("--as-imported", is_flag=True, help="Write the file again that RUN was imported from.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def export(
     desk: Any,
@@ -236,7 +236,7 @@ def export(
 @click.command("import")
 @click.argument("file", type=_FILE)
 @click.option("--limit", type=click.IntRange(1), metavar="MIB", help="How much it may unpack to; 256 where left out.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def import_file(desk: Any, file: Path, limit: int | None, as_json: bool) -> None:
     """
@@ -265,7 +265,7 @@ def import_file(desk: Any, file: Path, limit: int | None, as_json: bool) -> None
 @click.option("--by", default="", help="Who wants it; it goes on record.")
 @click.option("--why", required=True, help="For which reason; it goes on record.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def redact(
     desk: Any,
@@ -287,7 +287,7 @@ def redact(
     if (seq is None) + (given is None) + (not result) != 2:
         raise click.UsageError("Say what to take away, one of: SEQ, --input NAME, --result.")
     histories: Histories = desk.log
-    found = histories.run(run)
+    found = asked_run(histories, run)
     if not yes:
         click.confirm(f"Take a value of {found!r} away for ever?", abort=True)
     try:

@@ -17,11 +17,10 @@ from pluperfect.transitions import Run, sentence
 from pluperfect.trees import Event
 
 from .columns import columns
+from .options import AS_JSON, asked_run
 from .reading import brief
 
 __all__ = ["diff", "fork"]
-
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
@@ -46,7 +45,7 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--flow", metavar="MODULE:FLOW", help="The flow: module:flow or file.py:flow. Default: what the record names."
 )
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def fork(
     desk: Any,
@@ -74,7 +73,7 @@ def fork(
     for text in failures:
         place, message = _pair(text, "--fail", "PLACE=MESSAGE")
         overrides[place] = FailedRun(message)
-    found = log.run(run)
+    found = asked_run(log, run)
     with log, redirect_stdout(sys.stderr if as_json else sys.stdout):
         try:
             made = found.fork(number, overrides, flow=flow)
@@ -107,7 +106,7 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 @click.argument("run")
 @click.argument("other", required=False)
 @click.option("--exit-code", "tell", is_flag=True, help="Exit with 1 if the two differ.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def diff(desk: Any, run: str, other: str | None, tell: bool, as_json: bool) -> None:
     """
@@ -115,9 +114,9 @@ def diff(desk: Any, run: str, other: str | None, tell: bool, as_json: bool) -> N
 
     Calls are aligned by task and number. Without OTHER, a fork is held against the run that it was forked from.
     """
-    one = desk.log.run(run)
+    one = asked_run(desk.log, run)
     if other is not None:
-        another = desk.log.run(other)
+        another = asked_run(desk.log, other)
     else:
         forked = one.folded.birth.forked
         if forked is None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import sys
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -16,10 +15,9 @@ from pluperfect.histories import Histories, id_text
 from pluperfect.hooks import Health, Pruned
 from pluperfect.transitions import stamp
 
-__all__ = ["backup", "compact", "doctor", "prune"]
+from .options import AS_JSON, Age
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+__all__ = ["backup", "compact", "doctor", "prune"]
 
 
 def _size(count: int) -> str:
@@ -37,7 +35,7 @@ def _size(count: int) -> str:
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def backup(desk: Any, folder: str, as_json: bool) -> None:
     """
@@ -65,26 +63,14 @@ def backup(desk: Any, folder: str, as_json: bool) -> None:
 # --- prune ----------------------------------------------------------------------------------------------
 
 
-class _Age(click.ParamType[float]):
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", str(value).strip())
-        if found is None:
-            self.fail(
-                f"{value!r} is no age: write a number and a unit of s, m, h, d or w, for instance 30d.", param, ctx
-            )
-        return float(found[1]) * _UNITS[found[2]]
-
-
 @click.command()
-@click.option("--older-than", type=_Age(), required=True, help="How long ago they ended, for instance 30d, 12h, 4w.")
+@click.option("--older-than", type=Age(), required=True, help="How long ago they ended, for instance 30d, 12h, 4w.")
 @click.option("--state", help="Only runs in this state, for instance completed.")
 @click.option("--name", help="Only runs of the flow or task with this name.")
 @click.option("--keep", default=0, type=click.IntRange(0), help="Of each flow, keep the youngest so many of these.")
 @click.option("--with-keys", is_flag=True, help="Also runs with an idempotency key: called again, they run again.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would go.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def prune(
     desk: Any,
@@ -142,7 +128,7 @@ def _print_pruned(done: Pruned, *, dry_run: bool) -> None:
 
 
 @click.command()
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def compact(desk: Any, as_json: bool) -> None:
     """
@@ -162,7 +148,7 @@ def compact(desk: Any, as_json: bool) -> None:
 
 
 @click.command()
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def doctor(desk: Any, as_json: bool) -> None:
     """

@@ -32,11 +32,10 @@ from pluperfect.settings import (
     unknown,
 )
 
+from .options import AS_JSON
 from .tomlfile import Keys, TomlFile
 
 __all__ = ["config", "profile"]
-
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 # --- config ---------------------------------------------------------------------------------------------
@@ -198,7 +197,7 @@ def _jsonable(value: Any) -> Any:
 @config.command("view")
 @click.option("--show-sources/--hide-sources", default=True, help="Say where each value comes from (default), or not.")
 @click.option("--show-defaults/--hide-defaults", default=False, help="Show also what nobody has set.")
-@_AS_JSON
+@AS_JSON
 def view_command(show_sources: bool, show_defaults: bool, as_json: bool) -> None:
     """Show the settings that hold here, and where they come from."""
     refresh()
@@ -217,7 +216,7 @@ def view_command(show_sources: bool, show_defaults: bool, as_json: bool) -> None
 
 
 @config.command("validate")
-@_AS_JSON
+@AS_JSON
 def validate_command(as_json: bool) -> None:
     """
     Check every source: unknown names, values that are not allowed, files that are no TOML.
@@ -288,7 +287,7 @@ def _is_active(keys: Keys) -> bool:
 
 
 @profile.command("ls")
-@_AS_JSON
+@AS_JSON
 def ls_command(as_json: bool) -> None:
     """List the profiles; a star marks the active one."""
     all = profiles()
@@ -343,7 +342,7 @@ def _warn_of_variable(name: str) -> None:
 
 @profile.command("inspect")
 @click.argument("name", required=False)
-@_AS_JSON
+@AS_JSON
 def inspect_command(name: str | None, as_json: bool) -> None:
     """Show the settings of a profile, by default of the active one."""
     all = profiles()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -57,6 +58,8 @@ class Expression:
             tree = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             why = getattr(error, "msg", str(error))
+            if re.search(r"(?<![=!<>])=(?!=)", self.text):
+                why += "; two things are compared with =="
             raise BadExpression(f"{self.text!r} is no expression: {why}. {self._known()}") from error
         self._ask = self._made(tree)
 

@@ -18,11 +18,10 @@ from pluperfect.rulebook import Rules, alone, find_rule
 from pluperfect.states import KINDS, State
 from pluperfect.transitions import TABLE, sentence
 
-from .when import moment
+from .options import AS_JSON, moment
 
 __all__ = ["rules"]
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _RULE = "MODULE:NAME"
 
 
@@ -55,7 +54,7 @@ def _found(names: Sequence[str]) -> Hooks | None:
 @click.option("--among", is_flag=True, help="Ask the rules that are here too, where RULE has no opinion.")
 @click.option("--limit", default=20, show_default=True, help="Show at most so many; all are counted.")
 @click.option("--check", "strictly", is_flag=True, help="Exit with 1 if anything would have gone otherwise.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def try_rule(
     desk: Any,
@@ -169,7 +168,7 @@ def _state(text: str) -> type[State] | None:
 @click.argument("before", metavar="FROM")
 @click.argument("to", metavar="TO")
 @click.option("--rule", "names", multiple=True, metavar=_RULE, help="A rule to ask before those that are here.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def explain_row(desk: Any, before: str, to: str, names: tuple[str, ...], as_json: bool) -> None:
     """
@@ -217,7 +216,7 @@ def explain_row(desk: Any, before: str, to: str, names: tuple[str, ...], as_json
 
 @rules.command("check")
 @click.argument("names", nargs=-1, metavar=f"[{_RULE}]...")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def check_rules(desk: Any, names: tuple[str, ...], as_json: bool) -> None:
     """
@@ -266,11 +265,12 @@ def new_rule(name: str, into: Path) -> None:
     from .skeleton import write
 
     try:
-        made = write(name, into)
+        made = write(name, into, [plugin.name for plugin in Hooks().plugins])
     except (ValueError, FileExistsError) as error:
         raise click.UsageError(str(error)) from error
     for file in made.files:
         click.echo(file.as_posix())
-    click.echo(f"\nTest it:     python -m pytest {made.folder.as_posix()}")
-    click.echo(f"Try it:      pluperfect rules try {(made.folder / made.module).as_posix()}.py")
+    click.echo("\nIts tests need pytest and hypothesis: python -m pip install pytest hypothesis")
+    click.echo(f"Test it:     python -m pytest {made.folder.as_posix()}")
+    click.echo(f"Try it:      pluperfect --store PATH rules try {(made.folder / made.module).as_posix()}.py")
     click.echo(f"Install it:  python -m pip install --editable {made.folder.as_posix()}")

@@ -10,6 +10,8 @@ import click
 from pluperfect.histories import Histories, Made
 from pluperfect.transitions import stamp
 
+from .options import AS_JSON
+
 __all__ = ["assets"]
 
 
@@ -33,7 +35,7 @@ def _as_json(made: Made) -> dict[str, Any]:
 @click.command("assets")
 @click.argument("key", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every materialization, not the latest of each asset alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 @click.pass_obj
 def assets(desk: Any, key: str | None, everything: bool, as_json: bool) -> None:
     """List the assets on record, or those called KEY: what made each, when, and from what."""

@@ -16,12 +16,12 @@ from pluperfect.sites import shown_site
 from pluperfect.states import ABSENT, PLAIN, Cached, Completed, Error, Failed, Looped, Packed, Retrying, State, TimedOut
 from pluperfect.transitions import Entry, Facts, Ruling, Run, Transition, sentence, stamp
 
+from .options import AS_JSON, asked_run
+
 if TYPE_CHECKING:
     from pluperfect.trees import Moment
 
 __all__ = ["brief", "entry_as_json", "run_as_json", "runs", "show", "why"]
-
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 # --- as data --------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def _run_as_json(
 @click.option("--tag", help="Only runs with this tag.")
 @click.option("--all", "everything", is_flag=True, help="Also the runs that other runs called.")
 @click.option("--limit", default=50, show_default=True, help="At most so many.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def runs(
     desk: Any, state: str | None, name: str | None, tag: str | None, everything: bool, limit: int, as_json: bool
@@ -235,7 +235,7 @@ def _summary(run: RecordedRun) -> dict[str, Any]:
     "--events", "events", is_flag=True, help="The events of the whole tree, numbered in the order of the log."
 )
 @click.option("--all", "everything", is_flag=True, help="Print the histories of all children, however many.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def show(desk: Any, run: str, number: int | None, events: bool, everything: bool, as_json: bool) -> None:
     """
@@ -244,7 +244,7 @@ def show(desk: Any, run: str, number: int | None, events: bool, everything: bool
     With --events, or as it was with --at N, where N is the number of an event among those that --events lists.
     """
     histories: Histories = desk.log
-    found = histories.run(run)
+    found = asked_run(histories, run)
     if number is not None or events:
         from .moments import print_events, print_moment
 
@@ -310,7 +310,7 @@ def brief(text: str) -> str:
 
 @click.command()
 @click.argument("run")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def why(desk: Any, run: str, as_json: bool) -> None:
     """
@@ -321,7 +321,7 @@ def why(desk: Any, run: str, as_json: bool) -> None:
     calls that made it so.
     """
     histories: Histories = desk.log
-    reasons = list(_reasons(histories.run(run)))
+    reasons = list(_reasons(asked_run(histories, run)))
     if as_json:
         click.echo(json.dumps(reasons, indent=2, ensure_ascii=False))
         return

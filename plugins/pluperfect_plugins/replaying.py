@@ -15,11 +15,10 @@ from pluperfect.errors import PluperfectError, UnknownRun
 from pluperfect.sites import line_of, shown_site
 
 from .columns import columns
-from .when import moment
+from .options import AS_JSON, asked_run, moment
 
 __all__ = ["check", "replay"]
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FLOW = "MODULE:FLOW"
 _WORDS = (SAME, EXTENDED, DIVERGED, UNANSWERED, UNLOADABLE)
 
@@ -54,7 +53,7 @@ _WORDS = (SAME, EXTENDED, DIVERGED, UNANSWERED, UNLOADABLE)
     "--pdb", "debug", is_flag=True, help="With --task: under the debugger, which stops at the first line of the body."
 )
 @click.option("--no-strict", is_flag=True, help="Let the code open sockets, start processes and write files.")
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def replay(
     desk: Any,
@@ -100,7 +99,7 @@ def replay(
     options: dict[str, Any] = {"flow": flow, "bodies": bodies, "strict": not no_strict}
     with _led():
         if run is not None:
-            found = [log.replay(run, **options)]
+            found = [log.replay(asked_run(log, run), **options)]
         else:
             try:
                 found = list(log.replays(state=state, name=name, since=since, **options))
@@ -221,7 +220,7 @@ def _print_matrix(found: list[Replay]) -> None:
     callback=moment,
     help="Of ended runs, those that began since then: 2026-11-20, or 7d ago.",
 )
-@_AS_JSON
+@AS_JSON
 @click.pass_obj
 def check(desk: Any, flow: str, since: float | None, as_json: bool) -> None:
     """

@@ -16,6 +16,7 @@ from pluperfect.states import Completed, Looped, Packed, State
 from pluperfect.transitions import sentence
 
 from .columns import columns
+from .options import asked_run
 from .reading import brief
 
 __all__ = ["print_retaken", "read_inputs"]
@@ -42,7 +43,7 @@ def read_inputs(given: tuple[str, ...]) -> dict[str, Any]:
 
 def print_retaken(log: Any, run: str, place: str | None, how: Mapping[str, Any], *, as_json: bool) -> int:
     """Call a body again and say what it came to. The exit code: 0 the same, 1 something else."""
-    recorded: RecordedRun = log.run(run)
+    recorded: RecordedRun = asked_run(log, run)
     if place is not None:
         try:
             recorded = RecordedRun(log, find_place(recorded.at(len(recorded.events)), place).id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,13 +111,14 @@ class Made(Struct, frozen=True):
     files: tuple[Path, ...]
 
 
-def write(name: str, into: Path) -> Made:
+def write(name: str, into: Path, taken: Collection[str] = ()) -> Made:
     """
     Write the files of a new rule.
 
     Args:
         name: Small letters, digits and hyphens; the folder, the plugin and, with underscores, the module are called so.
         into: Where the folder is made.
+        taken: What plugins are called already.
 
     Raises:
         ValueError: Nothing can have this name.
@@ -124,10 +126,14 @@ def write(name: str, into: Path) -> Made:
     """
     plain = name.replace("_", "-")
     module = plain.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", plain) or keyword.iskeyword(module):
+    if keyword.iskeyword(module):
+        raise ValueError(f"{name!r} is a word of Python's, and no module can have it as its name. Choose another one.")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", plain):
         raise ValueError(
             f"{name!r} cannot be the name of a rule: small letters, digits and hyphens between them, as in no-fridays."
         )
+    if plain in taken:
+        raise ValueError(f"There is a plugin {plain!r} already, and two cannot have one name. Choose another one.")
     there = find_spec(module)  # one without an origin is a mere folder in a place that Python imports from
     hidden = there is not None and there.origin is not None and not (into / plain).exists()
     if module in sys.stdlib_module_names or hidden:

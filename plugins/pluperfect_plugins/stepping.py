@@ -18,6 +18,7 @@ from pluperfect.trees import Event
 
 from .expressions import BadExpression, Expression
 from .moments import at, moment_lines, names_at
+from .options import asked_run
 from .reading import brief
 
 __all__ = ["NAMES", "Stepper", "step", "values_of"]
@@ -95,7 +96,7 @@ def step(desk: Any, run: str, number: int | None, until: str | None) -> None:
     and what ran and waited then. In a terminal by keys (h shows them), otherwise by lines of stdin: n, p, g 12,
     f state == "Failed".
     """
-    found: RecordedRun = desk.log.run(run)
+    found: RecordedRun = asked_run(desk.log, run)
     stepper = Stepper(found, click.echo)
     at(stepper.tree, 0 if number is None else number)  # refused where there is none
     stepper.number = min(1, len(stepper.tree.events)) if number is None else number
@@ -230,7 +231,10 @@ class Stepper:
             raise BadExpression(
                 f"g takes the number of an event, 0 to {len(self.tree.events)}, not {text!r}."
             ) from error
-        return len(self.tree.events) + 1 + number if number < 0 else number
+        last = len(self.tree.events)
+        if not -last - 1 <= number <= last:
+            raise BadExpression(f"There is no event {number}: they are numbered from 0, before the first, to {last}.")
+        return last + 1 + number if number < 0 else number
 
     # --- what is shown
 

@@ -7,6 +7,7 @@ import base64
 import builtins
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,26 +32,32 @@ from pluperfect.states import (
 from pluperfect.transitions import Run
 from pluperfect.trees import Event
 
+from .options import NewFile, asked_run
+
 __all__ = ["test_from", "test_of"]
 
 
 @click.command("test-from")
 @click.argument("run")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="The file; otherwise to stdout.")
+@click.option("--output", "-o", type=NewFile(), metavar="FILE", help="The file; otherwise to the terminal.")
+@click.option("--force", is_flag=True, help="Write over a FILE that is there already.")
 @click.pass_obj
-def test_from(desk: Any, run: str, output: str | None) -> None:
+def test_from(desk: Any, run: str, output: Path | None, force: bool) -> None:
     """
     Write a pytest file of RUN: its flow is called with the recorded parameters, its tasks answer with what is on record.
 
     The test holds that the flow makes the same calls with the same inputs, and ends in the same way. It needs nothing but
     pytest and the program: no body of a task is called, nothing sleeps.
     """
-    text = test_of(desk.log.run(run))
+    recorded = asked_run(desk.log, run)
+    text = test_of(recorded)
     if output is None:
         click.echo(text, nl=False)
-    else:
-        with open(output, "w", encoding="utf-8") as file:  # noqa: PTH123 - click has checked it
-            file.write(text)
+        return
+    if output.exists() and not force:
+        raise click.UsageError(f"{output} is there already; nothing was written. Name another file, or say --force.")
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"{output}: the test of run {recorded.name} ({recorded.id}), which ended as {recorded.state.kind}.")
 
 
 def test_of(run: RecordedRun) -> str:

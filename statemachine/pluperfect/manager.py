@@ -23,6 +23,7 @@ from .hooks import HOOKS, Definition, Log, Option, Runner, Specs, Unpacked
 from .marks import BUILTIN
 from .rules import Proposal, Verdict
 from .settings import current
+from .sites import raise_site, shown_site
 from .states import Packed, State
 from .transitions import Run, Transition
 
@@ -113,7 +114,11 @@ class Hooks:
         if isinstance(plugin, type):
             raise PluginError(f"Plugin {name!r} is a class; give an instance of it: plugins=[{plugin.__name__}()].")
         if any(info.name == name for info in self._infos):
-            raise PluginError(f"Two plugins are called {name!r}. Give one of them another `name`, or switch one off.")
+            first = next(info.origin for info in self._infos if info.name == name)
+            raise PluginError(
+                f"Two plugins are called {name!r}: one is {first}, one is {origin}. Give one of them another `name`, or leave"
+                " one out: entry_points=False, or no plugins=[...] of what is installed."
+            )
         try:
             self._manager.register(plugin, name=name)
             self._manager.check_pending()
@@ -296,6 +301,12 @@ class Hooks:
             _blamed(impl.plugin, "commands", impl.call, cli)
 
 
+def _at(error: Exception) -> str:
+    """Where an exception was raised, in words."""
+    site = raise_site(error)
+    return f" ({shown_site(site)})" if site else ""
+
+
 class Attending(Struct, frozen=True):
     """The implementations that speak to one definition."""
 
@@ -321,8 +332,8 @@ class Attending(Struct, frozen=True):
                 raise
             except Exception as error:
                 raise RuleError(
-                    f"Rule {impl.plugin!r} raised {type(error).__name__}: {error}, asked about {proposal.to.kind} for run"
-                    f" {run.id.hex()}. Nothing was recorded. Mend the rule, or switch it off: disabled=[{impl.plugin!r}]."
+                    f"Rule {impl.plugin!r} raised {type(error).__name__}: {error}{_at(error)}, asked about {proposal.to.kind} for"
+                    f" run {run.id.hex()}. Nothing was recorded. Mend the rule, or switch it off: disabled=[{impl.plugin!r}]."
                 ) from error
             if verdict is None:
                 continue

@@ -8,8 +8,9 @@ world, time first of all, stands on the proposal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -103,6 +104,14 @@ def settle(
             f"Rule {by!r} gave a verdict with {what}; it must say exactly one of to, refuse, delay, ask."
             f" Return None where the rule has no opinion. Nothing was recorded."
         )
+    said = getattr(verdict, given[0])
+    if not isinstance(said, _KINDS[given[0]]) or isinstance(said, bool):
+        raise RuleError(
+            f"Rule {by!r} gave a verdict with {given[0]}={said!r}; {given[0]} is {_WANTED[given[0]]}."
+            " Nothing was recorded."
+        )
+    if type(verdict.why) is not str:
+        raise RuleError(f"Rule {by!r} gave a verdict with why={verdict.why!r}; why is a text. Nothing was recorded.")
     if verdict.ask is not None:
         return Question(verdict.ask, by, verdict.about)
     _check(run, proposal.to, "")
@@ -117,6 +126,18 @@ def settle(
     return Ruling(seq, proposal.at, proposal.to, by, verdict.refuse or verdict.why, None, facts, epoch)
 
 
+_KINDS: Final[Mapping[str, tuple[type[Any], ...]]] = {
+    "to": (State,),
+    "refuse": (str,),
+    "delay": (int, float),
+    "ask": (str,),
+}
+_WANTED: Final = {
+    "to": "a state",
+    "refuse": "the reason, a text",
+    "delay": "a number of seconds, greater than 0",
+    "ask": "the name of an option, a text",
+}
 _WAY_OUT: Final = "To do this work again, start a new run."
 
 

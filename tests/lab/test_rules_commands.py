@@ -229,3 +229,13 @@ def test_what_is_there_already_is_not_touched(place, monkeypatch):
     assert list((place / "mine").iterdir()) == []
     assert ask("new", "mine", "--into", "sub", store=None).exit_code == 0
     assert (Path("sub") / "mine" / "mine.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("retries", "There is a plugin 'retries' already"), ("class", "a word of Python's")]
+)
+def test_a_name_that_could_not_be_used_is_refused_before_anything_is_written(place, name, why):
+    done = ask("new", name, store=None)
+    assert done.exit_code == 2
+    assert why in done.output
+    assert not (place / name).exists()

@@ -122,7 +122,7 @@ def test_what_cannot_be_done_is_said_and_the_place_is_kept(stepper):
     for command, told in [
         ("fly", "There is no command 'fly'"),
         ("g x", "g takes the number of an event"),
-        ("g 999", "This is the last event."),
+        ("g 999", "There is no event 999"),
         (".", "Nothing was looked for yet"),
         ("f sate == 'Failed'", "Did you mean state?"),
         ("f", "There is no expression."),
@@ -212,3 +212,10 @@ def test_what_is_no_comparison_of_names_is_refused(text):
 def test_what_cannot_be_compared_is_said():
     with pytest.raises(BadExpression, match="'<' not supported"):
         Expression("name < 3", NAMES)({"name": "x"})
+
+
+def test_an_event_that_is_not_there_is_said_to_be_none_and_an_assignment_to_be_no_comparison(step):
+    told = step(["g 99", "g -99", "f call = 'fetch:0'", "q"])
+    assert "There is no event 99: they are numbered from 0, before the first, to " in told
+    assert "There is no event -99" in told
+    assert "two things are compared with ==" in told

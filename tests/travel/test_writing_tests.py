@@ -280,3 +280,33 @@ def test_a_run_that_no_code_alone_comes_to_is_refused(command):
     assert "was ended from outside" in call("stopped")
     assert "is no flow that was called from outside" in call(part)
     assert "There is no run 'nobody'" in call("nobody", code=2)
+
+
+def test_a_file_that_is_there_is_kept_and_a_folder_that_is_not_is_named(command, tmp_path):
+    call, _ = command
+    there = tmp_path / "test_whole.py"
+    there.write_text("mine")
+    assert "nothing was written" in call("whole", "-o", str(there), code=2)
+    assert there.read_text() == "mine"
+    told = call("whole", "-o", str(there), "--force", code=0)
+    assert told.startswith(f"{there}: the test of run ")
+    assert "def test_" in there.read_text()
+    assert f"there is no folder {tmp_path / 'none'}" in call("whole", "-o", str(tmp_path / "none" / "x.py"), code=2)
+
+
+def test_of_several_runs_of_one_name_it_is_said_which_one_was_taken(tmp_path):
+    @flow(flow_run_name="daily")
+    def named():
+        return 1
+
+    store = str(tmp_path / "runs")
+    with pluperfect.open(store, entry_points=False) as log:
+        named()
+        alone = CliRunner().invoke(main, ["--store", store, "show", "daily"])
+        named()
+        younger, older = log.runs(name="named")
+    told = CliRunner().invoke(main, ["--store", store, "show", "daily"])
+    assert "runs are called" not in alone.stderr
+    assert (
+        told.stderr.strip() == f"2 runs are called daily: this is the youngest, {younger.id}. The others: {older.id}."
+    )

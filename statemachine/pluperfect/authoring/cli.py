@@ -52,7 +52,7 @@ class Desk:
         scheme, _, path = self.uri.partition(":")
         if self._log is None and scheme == "lmdb" and not os.path.exists(path):  # noqa: PTH110
             # A slip of the pen would leave an empty store behind, and say of it that all is well.
-            command = click.get_current_context().info_name
+            command = " ".join(click.get_current_context().command_path.split()[1:])
             raise click.UsageError(
                 f"There is no store in {path}. A flow that runs makes one. Name another: pluperfect --store PATH {command},"
                 " or set PLUPERFECT_STORE."
