@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -847,9 +846,7 @@ class Histories:
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""
         state.read_with(self.unpack)
-        # The id and the spec, not the run: that holds the state, which would then hold itself.
-        details = partial(self.details, run.id, run.spec)
-        state.belongs_to(run.id, datetime.fromtimestamp(run.updated, UTC), run.attempt, details)
+        state.belongs_to(run.id, run.spec, run.updated, run.attempt, self.details)
 
     def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
         """What is known beside a state of this run: the ids around it, its time, its key."""

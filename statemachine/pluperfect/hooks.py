@@ -462,6 +462,10 @@ class Log(Protocol):
         """All records of a run with their positions, oldest first."""
         ...
 
+    def beneath(self, top: bytes) -> list[tuple[int, bytes]]:
+        """All records of a run and of all that it called, with their positions, in the order of the log."""
+        ...
+
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""
         ...

@@ -337,23 +337,32 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         """Decode something that was recorded beside this state, with the function that decodes its own data."""
         return self._attached["unpack"](packed)
 
-    def belongs_to(self, run: bytes, at: datetime, attempt: int, details: Callable[[State], StateDetails]) -> None:
+    def belongs_to(
+        self,
+        run: bytes,
+        spec: Spec | None,
+        at: float,
+        attempt: int,
+        details: Callable[[bytes, Spec | None, State], StateDetails],
+    ) -> None:
         """
         Attach the run whose state this is: one that was made by hand has none.
 
         Args:
             run: Its id.
-            at: When it came into this state.
+            spec: What it was born with. Not the run itself: that holds the state, which would then hold itself.
+            at: When it came into this state, UTC seconds since the epoch.
             attempt: How often its body had been begun in this iteration.
             details: What is known beside it, when somebody asks.
         """
-        self._attached.update(run=run, at=at, attempt=attempt, details=details)
+        self._attached.update(run=run, spec=spec, at=at, attempt=attempt, details=details)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
-        details = self._attached.get("details")
-        return StateDetails() if details is None else details(self)
+        known = self._attached
+        details = known.get("details")
+        return StateDetails() if details is None else details(known["run"], known["spec"], self)
 
     @property
     def of_run(self) -> bytes | None:
@@ -363,7 +372,10 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     @property
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
-        return self._attached.get("at")
+        from datetime import UTC, datetime
+
+        at = self._attached.get("at")
+        return None if at is None else datetime.fromtimestamp(at, UTC)
 
     @property
     def attempt(self) -> int | None:

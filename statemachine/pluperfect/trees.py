@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .records import open_row
+from .records import decode_all, leaf
 from .states import Looped, Pending, Retrying, Running, State
 from .transitions import Entry, Ruling, Run, apply
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Moment", "Tree", "beginning", "due_at", "without_beginning"]
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """
     One entry of a run, at its place in a tree.
 
@@ -34,7 +34,7 @@ class Event(Struct, frozen=True):
         run: Whose entry it is.
         entry: The transition or ruling; None where a later release or another program wrote something unknown.
         after: The run folded up to it.
-        leaf: The hash of its record.
+        row: The bytes of its record and of the values that it names, as they are stored.
     """
 
     number: int
@@ -42,7 +42,12 @@ class Event(Struct, frozen=True):
     run: RecordedRun
     entry: Entry | None
     after: Run
-    leaf: bytes
+    row: bytes
+
+    @property
+    def leaf(self) -> bytes:
+        """The hash of its record."""
+        return leaf(self.row)
 
     @property
     def state(self) -> State | None:
@@ -153,26 +158,20 @@ class Tree:
         from .histories import RecordedRun
 
         self._histories, self._top = histories, top
-        placed: list[tuple[int, bytes, bytes]] = []
-        known: set[bytes] = set()
-        waiting = [top]
-        while waiting:
-            run = waiting.pop()
-            if run not in known:
-                known.add(run)
-                placed += [(position, run, data) for position, data in histories.log.placed(run)]
-                waiting += histories.log.children(run)
-        placed.sort(key=lambda row: row[0])
+        placed = histories.log.beneath(top)
+        rows = [row for _, row in placed]
         folded: dict[bytes, Run] = {}
         shown: dict[bytes, RecordedRun] = {}
         events: list[Event] = []
-        for number, (position, run, data) in enumerate(placed, 1):
-            row = open_row(data)
-            entry = row.entry(histories.log.blob)
-            before = folded.get(run) or Run(run)
-            folded[run] = before if entry is None else apply(before, entry)
-            recorded = shown.setdefault(run, RecordedRun(histories, run))
-            events.append(Event(number, position, recorded, entry, folded[run], row.leaf))
+        for (position, row), (record, entry) in zip(placed, decode_all(rows, histories.log.blob), strict=True):
+            run = record.run
+            after = folded.get(run)
+            if after is None:
+                after, shown[run] = Run(run), RecordedRun(histories, run)
+            if entry is not None:
+                after = apply(after, entry)
+            folded[run] = after
+            events.append(Event(len(events) + 1, position, shown[run], entry, after, row))
         self.events: tuple[Event, ...] = tuple(events)
 
     def at(self, number: int) -> Moment:

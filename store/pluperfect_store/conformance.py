@@ -439,6 +439,25 @@ class LogConformance:
         assert log.children(first) == [below]
         assert log.children(second) == log.children(new_id()) == []
 
+    def test_what_is_beneath_a_run_comes_in_the_order_of_the_log(self, log: Log) -> None:
+        """16. beneath() gives the records of a run and of all that children() lead to from it, in the order of the log."""
+        root, other = new_id(), new_id()
+        alike = [root[:6] + new_id()[6:] for _ in range(3)]  # ids of one tree mostly begin alike; they need not
+        tree = {alike[0]: root, alike[1]: alike[0], new_id(): alike[1], alike[2]: root, new_id(): root}
+        log.append([whole(root)], epoch=1).wait()
+        log.append([whole(other)], epoch=1).wait()
+        log.append([whole(root[:6] + new_id()[6:])], epoch=1).wait()  # of another tree
+        for run, parent in tree.items():
+            log.append([part(run, root, 0, born(run, root, parent=parent))], epoch=1).wait()
+        for run in reversed([*tree]):
+            log.append([part(run, root, 1, Running())], epoch=1).wait()
+
+        assert log.beneath(root) == sorted(row for run in (root, *tree) for row in log.placed(run))
+        below = [alike[0], *[run for run, parent in tree.items() if parent in alike]]
+        assert log.beneath(alike[0]) == sorted(row for run in below for row in log.placed(run))
+        assert log.beneath(other) == log.placed(other)
+        assert log.beneath(new_id()) == []
+
     def test_lists_are_exact_and_the_youngest_comes_first(self, log: Log) -> None:
         """17. find() gives the runs that match all that is given, once each, the youngest first."""
         root = new_id()

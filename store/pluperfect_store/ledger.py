@@ -184,7 +184,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             if entry.seq != expected:
                 raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
             body = body_of(entry)
-            check_body(body)
+            check_body(entry, body)
             bodies.append(body)
             size += len(body.data) + 250  # envelope, index and head
             for value in body.values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from heapq import merge
@@ -108,6 +109,29 @@ class Reading:
         with self._rows() as rows:
             places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
             return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
+
+    def beneath(self, top: bytes) -> list[tuple[int, bytes]]:
+        """All records of a run and of all that it called, with their positions, in the order of the log."""
+        check_id(top)
+        called: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        known: dict[bytes, set[bytes]] = {}  # by the beginning of their ids, which mostly is one for a whole tree
+        waiting = [top]
+        with self._rows() as rows:
+            while waiting:
+                run = waiting.pop()
+                group = run[:6]
+                if group not in known:
+                    known[group] = set()
+                    for key, child in under(rows, "child", group):
+                        called[key[:16]].append(child)
+                if run not in known[group]:
+                    known[group].add(run)
+                    waiting += called.get(run, ())
+            places = [
+                place for group, runs in known.items() for key, place in under(rows, "idx", group) if key[:16] in runs
+            ]
+            places.sort()
+            return [*zip(map(number, places), rows.get_many("log", places), strict=True)]
 
     def record_at(self, position: int) -> bytes | None:
         """The record at a position of the log."""

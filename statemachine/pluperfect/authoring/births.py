@@ -120,6 +120,9 @@ def born(request: Request) -> Frame:
         run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
         known = not parent.fresh
 
+    around = current_tags.get()
+    tags = tuple(sorted({*authored.tags, *around})) if around or authored.tags else ()
+
     def spec_of(session: Session, run_id: bytes) -> Spec:
         return Spec(
             authored.kind,
@@ -134,7 +137,7 @@ def born(request: Request) -> Frame:
             inputs,
             authored.code,
             definition.version,
-            tuple(sorted({*authored.tags, *current_tags.get()})),
+            tags,
             log.recorded_options(definition),
             level,
             authored.entry if authored.kind == "flow" else "",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, cast
@@ -34,9 +34,7 @@ def call_body(frame: Frame) -> State:
     token = current_frame.set(frame)
     ended = False
     try:
-        with ExitStack() as stack:
-            if frame.remote is None:
-                _enter(stack, frame)
+        with _entered(frame) if frame.attending.entering and frame.remote is None else _NOTHING:
             frame.checkpoint()  # its time may have come to an end while it waited to begin
             value = _value_of(frame)
             for future in _left_open(frame):
@@ -206,6 +204,16 @@ def _listed(value: Any) -> Any:
     return list(cast("Iterator[Any]", value)) if type(value) is GeneratorType else value
 
 
+_NOTHING: Final = nullcontext()
+
+
+@contextmanager
+def _entered(frame: Frame) -> Iterator[None]:
+    with ExitStack() as stack:
+        _enter(stack, frame)
+        yield
+
+
 def _enter(stack: ExitStack, frame: Frame) -> None:
     for manager in frame.attending.contexts(frame.run, frame.definition):
         stack.enter_context(manager)
@@ -214,7 +222,7 @@ def _enter(stack: ExitStack, frame: Frame) -> None:
 def _leave(frame: Frame, *, ended: bool) -> None:
     """The body is done, and so is all that it has called, unless an error of the engine leaves the run open."""
     try:
-        if ended:
+        if ended and (frame.children.active or frame.children.resting):
             for child in list(frame.children.active):
                 child.cut("the run that called it ended before it")
             frame.children.end_resting()
@@ -226,6 +234,8 @@ def _leave(frame: Frame, *, ended: bool) -> None:
 
 def _close_generators(frame: Frame) -> None:
     """Close what the body has begun to iterate over and left: its run ends before this one does."""
+    if not frame.children.active:
+        return
     for generator in frame.children.suspended():
         if isinstance(generator, GeneratorType):
             _close(cast("GeneratorType[Any, Any, Any]", generator))

@@ -87,6 +87,8 @@ class Children:
 
     def waiting(self) -> list[Future[Any]]:
         """The submitted calls that have not ended."""
+        if not self.open:  # what is submitted is added before its caller goes on: nothing can be missed
+            return []
         with self._lock:
             return list(self.open)
 

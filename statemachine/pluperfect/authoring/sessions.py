@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreError
 from ..hooks import Part, Ticket
+from ..settings import Held, held
 from ..states import Spec
 from .sources import Sources
 
@@ -23,7 +24,7 @@ HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
-    __slots__ = ("_held", "_unborn", "broken", "epoch", "log", "root", "sources", "tickets", "unpause")
+    __slots__ = ("_held", "_unborn", "broken", "epoch", "log", "root", "settings", "sources", "tickets", "unpause")
 
     def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False, unborn: bool = False) -> None:
         self.log: OpenLog = log
@@ -35,6 +36,7 @@ class Session:
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
+        self.settings: Held = held()  # looked at once: to look again and again would cost more than a call
 
     def spec_of(self, run: bytes) -> Spec | None:
         """What a run was born with; None where it is not in this log."""

@@ -88,15 +88,20 @@ _LOOK_EVERY: Final = 1.0
 """For how many seconds files are taken to be as they were."""
 
 
-class _Kept(NamedTuple):
+class Held(NamedTuple):
     """What was read last, and by what one sees that it still holds."""
 
     due: float
     environment: list[Any]
-    here: str
+    working: str
     stamps: tuple[Any, ...]
     places: dict[str, Place]
     settings: Settings
+
+    def here(self) -> Settings:
+        """The settings as they were read, with what `temporary_settings` sets around this code."""
+        overrides = _overrides.get()
+        return self.settings if overrides is None else overrides.over(self)
 
 
 class _Overrides:
@@ -108,7 +113,7 @@ class _Overrides:
         self.values, self.defaults = values, defaults
         self.made: tuple[Settings, Settings] | None = None
 
-    def over(self, kept: _Kept) -> Settings:
+    def over(self, kept: Held) -> Settings:
         """The settings with these above and below them."""
         made = self.made
         if made is None or made[0] is not kept.settings:
@@ -117,7 +122,7 @@ class _Overrides:
         return made[1]
 
 
-_kept: _Kept | None = None
+_kept: Held | None = None
 _overrides: ContextVar[_Overrides | None] = ContextVar("pluperfect_settings", default=None)
 _warned: set[str] = set()
 
@@ -141,29 +146,33 @@ def get_current_settings() -> Settings:
     Raises:
         ConfigurationError: A source holds a value that is not allowed, or is no TOML.
     """
+    return held().here()
+
+
+def held() -> Held:
+    """What holds now but for `temporary_settings`; for those who ask it again and again what holds around some code."""
     kept = _kept
     if (
         kept is None
         or time.monotonic() >= kept.due
         or [*map(_beneath.get, _KEYS)] != kept.environment
-        or working_directory() != kept.here
+        or working_directory() != kept.working
     ):
         kept = _look()
-    overrides = _overrides.get()
-    return kept.settings if overrides is None else overrides.over(kept)
+    return kept
 
 
 current = get_current_settings
 
 
-def _look() -> _Kept:
+def _look() -> Held:
     """Look at the sources, and read them if one has changed. Two threads may do so at once: both read the same."""
     global _kept
     kept, due = _kept, time.monotonic() + _LOOK_EVERY
     environment, here, files = [*map(_beneath.get, _KEYS)], working_directory(), setting_files()
     stamps = stamped(files)
     if kept is not None and (kept.environment, kept.stamps) == (environment, stamps):
-        _kept = kept = kept._replace(due=due, here=here)
+        _kept = kept = kept._replace(due=due, working=here)
         return kept
     values: dict[str, Any] = {}
     places: dict[str, Place] = {}
@@ -178,7 +187,7 @@ def _look() -> _Kept:
                 _log.warning("%s", line)
     if "home" not in values:
         values["home"] = SETTINGS["home"].default()
-    _kept = kept = _Kept(due, environment, here, stamps, places, Settings(**values))
+    _kept = kept = Held(due, environment, here, stamps, places, Settings(**values))
     return kept
 
 
@@ -190,7 +199,7 @@ def refresh() -> None:
 
 def sources() -> Mapping[str, tuple[Any, str]]:
     """Every setting by its name: the value that holds, and where it comes from (a variable, a file and line, ``default``)."""
-    held, overrides = get_current_settings(), _overrides.get()
+    now, overrides = get_current_settings(), _overrides.get()
     places = {} if _kept is None else _kept.places
     found: dict[str, tuple[Any, str]] = {}
     for field, setting in SETTINGS.items():
@@ -202,7 +211,7 @@ def sources() -> Mapping[str, tuple[Any, str]]:
             where = "temporary_settings (set_defaults)"
         else:
             where = "default"
-        found[setting.name] = (getattr(held, field), where)
+        found[setting.name] = (getattr(now, field), where)
     return found
 
 
@@ -254,8 +263,8 @@ def settings(**updates: Any) -> Iterator[Settings]:
     Raises:
         ConfigurationError: There is no such setting, or the value is not allowed.
     """
-    with temporary_settings(updates) as held:
-        yield held
+    with temporary_settings(updates) as now:
+        yield now
 
 
 def __getattr__(name: str) -> Setting:
