@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check lint types contracts docs model reference long evidence clean
+.PHONY: demo test check lint types contracts docs model reference long evidence bench clean
 
 demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
@@ -40,6 +40,11 @@ long: $(STAMP)
 
 evidence: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long -rP --durations=0 --durations-min=5 --evidence=docs/evidence.md
+
+bench: $(STAMP)
+	PYTHON=$(PYTHON) benchmarks/peers/install.sh .peers dbos eventsourcing prefect
+	$(BIN)/python benchmarks/bench.py --peers .peers --out benchmarks/results
+	$(BIN)/python benchmarks/bench.py --growth --rounds 3 --out benchmarks/results
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \

@@ -1,16 +1,21 @@
 #!/bin/sh
-# An environment of its own for each peer, under a folder:   install.sh FOLDER [temporal] [dbos] [langgraph]
+# An environment of its own for each peer, under a folder:   install.sh FOLDER [NAME ...]
+# The names: temporal dbos langgraph eventsourcing prefect. Without any, all.
 set -eu
 folder=$1
 shift
-[ $# -gt 0 ] || set -- temporal dbos langgraph
+[ $# -gt 0 ] || set -- temporal dbos langgraph eventsourcing prefect
 for name in "$@"; do
     case $name in
     temporal) what="temporalio==1.35.*" ;;
-    dbos) what="dbos==3.4.*" ;;
+    # DBOS wants a newer SQLite than some Pythons bring.
+    dbos) what="dbos==3.4.* pysqlite3-binary" ;;
     langgraph) what="langgraph==1.2.*" ;;
+    eventsourcing) what="eventsourcing==9.5.*" ;;
+    prefect) what="prefect>=3,<4" ;;
     *) echo "no such peer: $name" >&2; exit 2 ;;
     esac
-    [ -x "$folder/$name/bin/python" ] || python3 -m venv "$folder/$name"
-    "$folder/$name/bin/python" -m pip install --quiet "$what"
+    [ -x "$folder/$name/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder/$name"
+    # shellcheck disable=SC2086 # several requirements
+    "$folder/$name/bin/python" -m pip install --quiet $what
 done
