@@ -1,0 +1,30 @@
+"""What one call costs, in counts that no machine and no neighbour changes: they must not creep up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOM = 1.1
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"  # each counts its byte codes in its own way
+
+
+@pytest.mark.parametrize("work", ["sequential", "loop", "retry", "cached", "subflow", "gather"])
+def test_one_call_costs_no_more_than_it_did(work, pytestconfig):
+    """`pytest --rewrite tests/speed` writes what it costs now: read the diff."""
+    command = [sys.executable, HERE / "counting.py", work]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    page = HERE / "counts.json"
+    known = json.loads(page.read_text())
+    if pytestconfig.getoption("--rewrite"):
+        known.setdefault(VERSION, {})[work] = found
+        page.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    expected = known[VERSION][work]
+    assert found.keys() == expected.keys()
+    more = {key: (value, expected[key]) for key, value in found.items() if value > expected[key] * ROOM}
+    assert not more, f"now and then, for one call of {work}: {more}"
