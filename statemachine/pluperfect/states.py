@@ -343,6 +343,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         spec: Spec | None,
         at: float,
         attempt: int,
+        dated: Callable[[float], datetime],
         details: Callable[[bytes, Spec | None, State], StateDetails],
     ) -> None:
         """
@@ -353,9 +354,10 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             spec: What it was born with. Not the run itself: that holds the state, which would then hold itself.
             at: When it came into this state, UTC seconds since the epoch.
             attempt: How often its body had been begun in this iteration.
+            dated: Makes a date of a time.
             details: What is known beside it, when somebody asks.
         """
-        self._attached.update(run=run, spec=spec, at=at, attempt=attempt, details=details)
+        self._attached.update(run=run, spec=spec, at=at, attempt=attempt, dated=dated, details=details)
 
     @property
     def state_details(self) -> StateDetails:
@@ -372,10 +374,8 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     @property
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
-        from datetime import UTC, datetime
-
-        at = self._attached.get("at")
-        return None if at is None else datetime.fromtimestamp(at, UTC)
+        known = self._attached
+        return known["dated"](known["at"]) if "at" in known else None
 
     @property
     def attempt(self) -> int | None:
