@@ -95,10 +95,11 @@ class Comparison:
         self._forgotten: dict[bytes, int] = {}  # the keys that a pruning took out of the cache, and its position
         self._there: Counter[str] = Counter()  # rows that the log wants and that stand there, right or wrong
         self._terms: dict[bytes, int] = {}  # of roots whose heads are settled
+        self._ahead: dict[bytes, int] = {}  # of roots that are entered after the records which raised their term
         self._wrong: dict[tuple[str, bytes], str] = {}
         self._more = 0
         self._imports: list[tuple[int, int]] = []  # from where and up to where records came from another store
-        self._end = 0  # the last position that was entered
+        self._end = self._settled = 0  # the last position that was entered; and at the last look
         self._store = rows.get("meta", b"store_id")
 
     # --- what the log says
@@ -152,13 +153,15 @@ class Comparison:
         imported = head.imported or any(first <= places[-1] <= last for first, last in self._imports)
         if head.seq != seq or imported != head.imported:
             head = replace(head, seq=seq, imported=imported)
+        if before is None and head.root is None:
+            head = replace(head, epoch=max(head.epoch, self._ahead.pop(run, 0)))
         self.heads[run] = head
         self._touched.add(run)
         self._end = max(self._end, places[-1])
         if head.root is not None:
             top = self.heads.get(head.root)
             if top is None or epoch > top.epoch:
-                self._raise_term(head.root, top, epoch, places[-1])
+                self._raise_term(head.root, top, epoch, met)
         for one, entry in zip(met, entries, strict=True):
             for table, key, value in lasting(run, one.position, one.row.record.seq, entry):
                 if table != "cache":
@@ -170,14 +173,19 @@ class Comparison:
             elif entry is None and one.row.record.type == IMPORTED:
                 self._imports.append((one.position + 1, one.position + imported_rows(one.row)))
 
-    def _raise_term(self, root: bytes, top: Head | None, epoch: int, position: int) -> None:
+    def _raise_term(self, root: bytes, top: Head | None, epoch: int, met: Sequence[Met]) -> None:
         if top is not None:
             if top.root is None:
                 self.heads[root] = replace(top, epoch=epoch)
                 self._touched.add(root)
         elif epoch > self._terms.get(root, -1):
             stored = self.stored(root)
-            if stored is not None and stored.epoch < epoch and stored.position < position and stored.root is None:
+            if stored is not None and stored.born > self._settled:  # one append may bring a call before its root
+                later = [one.row.record.epoch for one in met if one.position > stored.born]
+                self._ahead[root] = max(self._ahead.get(root, 0), *later, 0)
+                return
+            before = stored is not None and stored.position < met[-1].position and stored.root is None
+            if stored is not None and before and stored.epoch < epoch:
                 self._open_again(root, replace(stored, epoch=epoch))
             elif len(self._terms) < _TERMS:
                 self._terms[root] = epoch if stored is None else stored.epoch
@@ -195,6 +203,7 @@ class Comparison:
 
     def settle(self) -> None:
         """Look up what follows from the records since the last time, and forget the runs whose heads say the same."""
+        self._settled = self._end
         touched = [run for run in self._touched if run in self.heads]
         self._touched.clear()
         for run, stored in zip(touched, self._values("head", touched), strict=True):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import Raw, msgpack
 
 from pluperfect.records import GENESIS, Record, encode, leaf
-from pluperfect.states import Running
+from pluperfect.states import Completed, Running
 from pluperfect.transitions import Transition
 from pluperfect_store.conformance import AT, born, new_id, part, whole
 from pluperfect_store.folding import fold_log
 from pluperfect_store.layout import decode_head, u64
 from pluperfect_store.ledger import Batch, prepare
+from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
 
 
@@ -90,3 +92,19 @@ def test_compare_names_every_kind_of_difference():
     assert [line.split()[0] for line in log.compare()] == ["by_tag:", "child:", "cache:"]
     assert log.rebuild() == 3
     assert log.compare() == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "lmdb"])
+def test_a_call_that_one_append_brings_before_its_root_raises_the_term_of_the_root_in_the_comparison_too(
+    kind, tmp_path
+):
+    log = MemoryLog() if kind == "memory" else LmdbLog(tmp_path / "runs")
+    root, child = new_id(), new_id()
+    log.append([part(child, root, 0, born(child, root, parent=root)), part(root, root, 0, born(root))], epoch=0).wait()
+    log.append([part(child, root, 1, Running())], epoch=3).wait()
+    log.append([part(child, root, 2, Completed())], epoch=4).wait()
+
+    assert log.head(root).epoch == 4
+    assert log.compare() == []
+    assert log.verify().sound
+    log.close()
