@@ -75,5 +75,8 @@ def test_in_a_flow_every_submitted_start_is_asked_about(caplog):
 
 
 def test_a_bad_price_is_refused_at_the_call():
-    with pluperfect.open("memory:", plugins=[Spending()], entry_points=False), pytest.raises(ValueError, match="whole number"):
+    with (
+        pluperfect.open("memory:", plugins=[Spending()], entry_points=False),
+        pytest.raises(ValueError, match="whole number"),
+    ):
         buy.with_options(cents=-1)("tea")

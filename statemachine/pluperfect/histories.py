@@ -282,7 +282,7 @@ class RecordedRun:
             ValueError: An override has no place of a call.
             PluperfectError: This is no root flow run, its function is not found, or a parameter is not on record.
         """
-        return self.histories.fork(self, at, overrides, flow=flow)
+        return self.histories.carrier.fork(self, at, overrides, flow=flow)
 
     def replay_task(
         self,
@@ -296,13 +296,13 @@ class RecordedRun:
         debug: bool = False,
     ) -> Retaken:
         """Call this task's body again, with what it was given; see `pluperfect.authoring.logs.OpenLog.replay_task`."""
-        return self.histories.replay_task(
+        return self.histories.carrier.replay_task(
             self, attempt=attempt, iteration=iteration, inputs=inputs, task=task, flow=flow, strict=strict, debug=debug
         )
 
     def replay(self, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
         """Lead the flow's code again beside this run, and say where the two part; see `pluperfect.authoring.logs.OpenLog.replay`."""
-        return self.histories.replay(self, flow, bodies=bodies, strict=strict)
+        return self.histories.carrier.replay(self, flow, bodies=bodies, strict=strict)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedRun) and other._run == self._run
@@ -409,6 +409,10 @@ class Histories:
         near = difflib.get_close_matches(str(run_id), names, 3)
         hint = f" Close: {', '.join(near)}." if near else " `pluperfect runs` lists them."
         raise UnknownRun(f"There is no run {run_id!r} in {self.log.uri}.{hint}")
+
+    def recorded(self, run: RecordedRun | str) -> RecordedRun:
+        """This run, or the one that `run` finds by this text."""
+        return self.run(run) if isinstance(run, str) else run
 
     def _run_name(self, run: bytes) -> str:
         # The name stands in the birth, or in the start of a run whose name was made of other runs' results.
@@ -518,40 +522,17 @@ class Histories:
         self.log.flush()
         return self.log.rebuild()
 
-    def fork(
-        self,
-        run: RecordedRun | str,
-        at: int | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        *,
-        flow: Any = None,
-    ) -> RecordedRun:
+    @property
+    def carrier(self) -> Any:
         """
-        Only a log that `pluperfect.open` has opened carries runs out.
+        The `pluperfect.authoring.logs.OpenLog` that carries runs out, and calls code.
 
         Raises:
-            PluperfectError: This one is only read.
+            PluperfectError: This log is only read.
         """
-        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs.")
-
-    def replay_task(
-        self,
-        run: RecordedRun | str,
-        *,
-        attempt: int | None = None,
-        iteration: int | None = None,
-        inputs: Mapping[str, Any] | None = None,
-        task: Any = None,
-        flow: Any = None,
-        strict: bool = True,
-        debug: bool = False,
-    ) -> Retaken:
-        """Call the body of a recorded task run again; a log that was opened by `pluperfect.open` does that."""
-        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to call code.")
-
-    def replay(self, run: RecordedRun | str, flow: Any = None, *, bodies: bool = False, strict: bool = True) -> Replay:
-        """Lead a flow's code again beside a run; a log that was opened by `pluperfect.open` does that."""
-        raise PluperfectError(f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to call code.")
+        raise PluperfectError(
+            f"{self.log.uri} is only read here. Open it with pluperfect.open(...) to carry out runs, and to call code."
+        )
 
     # --- evidence
 
@@ -662,7 +643,7 @@ class Histories:
         from . import exports
 
         self.log.flush()
-        wanted = [(self.run(run) if isinstance(run, str) else run)._run for run in runs]
+        wanted = [self.recorded(run)._run for run in runs]
         if as_imported:
             if not wanted:
                 raise UnknownRun("Nothing was chosen, so that no file can be named.")
@@ -817,6 +798,11 @@ class Histories:
             if entry is not None:
                 yield entry
 
+    def trusts(self, run: bytes) -> bool:
+        """Whether the code that a run's record names may be loaded: nobody else made it, or it was said that they may."""
+        head = self.log.head(run)
+        return head is None or not head.imported or self.trust_imported
+
     def unpack(self, packed: Any) -> Any:
         """
         Decode a packed value; a reference to runs gives their states.
@@ -826,13 +812,11 @@ class Histories:
             UnknownRun: It refers to a run that is not in the log any more.
         """
         if packed.code != RESULT:
-            if packed.run and not self.trust_imported and runs_code(packed):
-                head = self.log.head(packed.run)
-                if head is not None and head.imported:
-                    raise UntrustedValue(
-                        f"This value ({codec_of(packed)}) of run {id_text(packed.run)} was imported, and decoding it may run code"
-                        " that came with it. If you trust whoever made the file, open the log with trust_imported=True."
-                    )
+            if packed.run and not self.trust_imported and runs_code(packed) and not self.trusts(packed.run):
+                raise UntrustedValue(
+                    f"This value ({codec_of(packed)}) of run {id_text(packed.run)} was imported, and decoding it may run code"
+                    " that came with it. If you trust whoever made the file, open the log with trust_imported=True."
+                )
             return self.hooks.unpack(packed)
         cited = msgspec.msgpack.decode(packed.data)
         if isinstance(cited, bytes):

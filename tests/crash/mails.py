@@ -104,17 +104,21 @@ def rounds(place, port, seed, kills):
     """So many kills. Yields what became of each letter, and the letters that were ever in doubt. Runs in a child process."""
     logging.disable(logging.CRITICAL)
     Post.port = port
-    chance, killed, keys = random.Random(seed), 0, 0
-    uri, ever, before = f"lmdb:{Path(place) / str(seed)}", set(), set()
+    chance, killed, keys, stores = random.Random(seed), 0, 0, 0
+    states, ever, before = {}, set(), set()
     while killed < kills or before:
+        if not before and killed >= stores * 10:  # each look is at a whole store: several, none of them long
+            stores += 1
+        uri = f"lmdb:{Path(place) / f'{seed}-{stores}'}"
         key, last = f"{seed}-{keys}", killed >= kills
         delay = 60.0 if last else chance.uniform(0, 0.25)
         if one_process(uri, key, delay, recovers=chance.random() < 0.5):
             keys += 1
         elif not last:
             killed += 1
-        outcome = forked(lambda before=before: left(uri, before))
+        outcome = forked(lambda uri=uri, before=before: left(uri, before))
         assert outcome.how == "returned", (seed, killed, outcome)
         before, ended = outcome.what
+        states |= ended
         ever |= before
-    yield killed, ended, ever
+    yield killed, states, ever

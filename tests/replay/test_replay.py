@@ -626,7 +626,7 @@ def test_what_cannot_be_replayed_says_why(log):
         log.replay("whole", another)
     with pytest.raises(PluperfectError, match="belongs to <Run whole.*: replay that one"):
         log.replay("add", whole)
-    with pytest.raises(PluperfectError, match="needs the flow that made the run"):
+    with pytest.raises(TypeError, match="flow is the flow that made <Run whole"):
         log.replay("whole", print)
     with pytest.raises(PluperfectError, match="was defined inside of a function"):
         log.replay("whole")

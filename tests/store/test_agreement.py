@@ -278,4 +278,4 @@ class TestAgreement(Agreement.TestCase):
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 class TestLongAgreement(Agreement.TestCase):
-    settings = settings(max_examples=100, stateful_step_count=40, **COMMON)
+    settings = settings(max_examples=70, stateful_step_count=40, **COMMON)

@@ -297,7 +297,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path, program):
 def test_what_was_acknowledged_survives_many_kills(tmp_path, program):
     """47. Whatever a ticket has acknowledged is there after kill -9, and the views equal the fold."""
     for number in range(
-        6
+        3
     ):  # each round looks at all that the rounds before it wrote: several stores, none of them long
         (tmp_path / str(number)).mkdir()
         killed_appenders(tmp_path / str(number), program, 10, 2 + number)

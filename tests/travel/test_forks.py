@@ -309,7 +309,7 @@ def test_what_cannot_be_forked_is_refused_and_nothing_is_written(log):
         run.fork(99, flow=crawl)
     with pytest.raises(PluperfectError, match=r"only such a run is forked\. Fork run"):
         run.children[0].fork(flow=crawl)
-    with pytest.raises(PluperfectError, match="is a run of flow 'crawl', and not of 'part'"):
+    with pytest.raises(PluperfectError, match="is a run of flow 'crawl'; the flow 'part' was given"):
         run.fork(flow=part)
     with pytest.raises(TypeError, match="not <Task fetch>|not <"):
         run.fork(flow=fetch)

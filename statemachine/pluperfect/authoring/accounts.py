@@ -130,11 +130,9 @@ class Account:
     def __init__(self, script: Script, log: OpenLog, run: bytes) -> None:
         self._script = script
         self._log = log
-        placed = [
-            (position, entry) for position, row in log.log.placed(run) if (entry := open_row(row).entry(log.log.blob))
-        ]
-        self._entries = [entry for _, entry in placed]
-        self._unknown = len(log.log.placed(run)) - len(placed)
+        rows = log.log.placed(run)
+        self._entries = [entry for _, row in rows if (entry := open_row(row).entry(log.log.blob))]
+        self._unknown = len(rows) - len(self._entries)
         self.recorded: Run = fold(run, self._entries)
         self._cursor = 1
         self.newborn: Run = fold(run, self._entries[:1])

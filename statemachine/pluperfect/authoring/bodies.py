@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..states import Failed, State
 from . import outcomes
@@ -22,6 +22,9 @@ from .context import current_frame
 from .deadlines import DeadlinePassed, call_within
 from .frames import Frame
 from .futures import Future
+
+if TYPE_CHECKING:
+    import asyncio
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
@@ -409,18 +412,22 @@ async def await_end(future: Future[Any]) -> None:
     await future.ended()
 
 
-def finish_awaitable(waiting: Any) -> Any:
+def finish_awaitable(waiting: Any, make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> Any:
     """Await this to its end from code that is not async, whether or not a loop runs in this thread."""
     import asyncio
 
     async def whole() -> Any:
         return await waiting
 
+    def run() -> Any:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            return runner.run(whole())
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(whole())
+        return run()
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1) as pool:  # a sync task called inline by an async flow
-        return pool.submit(copy_context().run, asyncio.run, whole()).result()
+    with ThreadPoolExecutor(1) as pool:  # asked for in a coroutine, whose own loop cannot do this meanwhile
+        return pool.submit(copy_context().run, run).result()

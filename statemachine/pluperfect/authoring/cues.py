@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .logs import OpenLog
 
-__all__ = ["Cues", "differs"]
+__all__ = ["Cues", "differs", "likeness"]
 
 PATIENCE: Final = 0.5
 LOOKS: Final = 4
@@ -74,7 +74,7 @@ class Cues:
             spec = folded.spec
             if spec is None or spec.generation != generation:
                 continue
-            self._alike.setdefault(_likeness(spec.key, spec.map_index, spec.inputs), deque()).append(child)
+            self._alike.setdefault(likeness(spec.key, spec.map_index, spec.inputs), deque()).append(child)
             births.append((placed[0][0], child))
             if folded.final:
                 self._ends[child] = placed[-1][0]
@@ -108,7 +108,7 @@ class Cues:
         """A recorded call of the same task with the very same inputs, which has not been made yet."""
         if any(given.digest is None for given in inputs):
             return None
-        alike = self._alike.get(_likeness(key, map_index, inputs))
+        alike = self._alike.get(likeness(key, map_index, inputs))
         while alike and alike[0] in self._made:
             alike.popleft()
         return alike[0] if alike else None
@@ -151,5 +151,6 @@ class Cues:
             loop.call_later(PATIENCE, self._look, loop)
 
 
-def _likeness(key: str, map_index: int | None, inputs: tuple[Input, ...]) -> tuple[Any, ...]:
+def likeness(key: str, map_index: int | None, inputs: tuple[Input, ...]) -> tuple[Any, ...]:
+    """What calls have in common that may stand for each other: the task, the place in a map, the inputs."""
     return (key, map_index, *((given.name, given.digest) for given in inputs))

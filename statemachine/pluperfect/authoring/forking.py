@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import PluperfectError, UntrustedValue
+from ..errors import PluperfectError
 from ..histories import RecordedRun, id_text
 from ..places import any_generation, places
 from ..values import Forked
 from .bodies import finish_awaitable
 from .clock import new_run_id
 from .context import current_frame, current_log
-from .flows import Flow
-from .resuming import find_flow, load_flow, parameters_of
+from .resuming import flow_of, parameters_of
 from .sharing import packed_override
 
 if TYPE_CHECKING:
@@ -40,25 +39,17 @@ def fork(log: OpenLog, recorded: RecordedRun, at: int | None, overrides: Mapping
     number = len(tree.events) if at is None else at
     tree.at(number)  # refused where there is none
     set_for = tuple(packed_override(log, place, given) for place, given in overrides.items())
-    if isinstance(flow, str):
-        flow = load_flow(flow)
-    elif flow is None:
-        head = log.log.head(parent.id)
-        if head is not None and head.imported and not log.trust_imported:
-            raise UntrustedValue(
-                f"{recorded!r} was imported, and forking it imports the module that its history names. Hand the flow in as"
-                " flow=..., or, if you trust whoever made the file, open the log with trust_imported=True."
-            )
-        flow = find_flow(spec.entry, spec.name)
-    flow = getattr(flow, "__pluperfect_flow__", flow)
-    if not isinstance(flow, Flow):
-        raise TypeError(f"flow is the flow whose run is forked, not {flow!r}.")
-    if flow.name != spec.name:
-        raise PluperfectError(f"{recorded!r} is a run of flow {spec.name!r}, and not of {flow.name!r}.")
+    flow = flow_of(
+        log,
+        recorded,
+        flow,
+        "forking it imports the module that its history names. Hand the flow in as flow=..., or, if you trust whoever made the"
+        " file, open the log with trust_imported=True.",
+    )
     parameters = parameters_of(log, recorded, "forked")
     forked = Forked(parent.id, number, tree.digest(number), set_for)
     made = RecordedRun(log, new_run_id(log.clock.now()))
-    chosen: Flow[..., Any] = flow.with_options(idempotency_key=None)  # type: ignore[reportUnknownVariableType]
+    chosen = flow.with_options(idempotency_key=None)
 
     def carry_out() -> None:
         current_log.set(log)

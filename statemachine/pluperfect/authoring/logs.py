@@ -74,6 +74,11 @@ class OpenLog(Histories):
         """The address of the store."""
         return self.log.uri
 
+    @property
+    def carrier(self) -> OpenLog:
+        """This log: it carries runs out."""
+        return self
+
     # --- for the engine
 
     def define(self, authored: Authored) -> Definition:
@@ -207,7 +212,7 @@ class OpenLog(Histories):
         """
         from . import replaying
 
-        recorded = self.run(run) if isinstance(run, str) else run
+        recorded = self.recorded(run)
         return replaying.replay(self, recorded, flow, bodies=bodies, strict_mode=strict)
 
     def replays(
@@ -289,7 +294,7 @@ class OpenLog(Histories):
         """
         from . import retaking
 
-        recorded = self.run(run) if isinstance(run, str) else run
+        recorded = self.recorded(run)
         wanted = retaking.Wanted(attempt, iteration, inputs or {}, task, flow, strict, debug)
         return retaking.retake(self, recorded, wanted)
 
@@ -311,7 +316,7 @@ class OpenLog(Histories):
         """
         from . import forking
 
-        return forking.fork(self, self.run(run) if isinstance(run, str) else run, at, overrides or {}, flow)
+        return forking.fork(self, self.recorded(run), at, overrides or {}, flow)
 
     # --- lifetime
 

@@ -28,12 +28,13 @@ from ..states import Completed, Failed, Running, State
 from ..strict import Watch, strict
 from ..transitions import Run
 from .accounts import Account, Call, Child
+from .bodies import finish_awaitable
 from .context import current_frame, current_tags
 from .engine import begin, drive_async
 from .frames import Frame
 from .logs import OpenLog
 from .names import call_key
-from .resuming import find_flow, load_flow, parameters_of
+from .resuming import flow_of, load_flow, parameters_of
 from .sessions import Session
 from .signals import RecordEnds
 from .virtual import RecordedTime, VirtualLoop
@@ -349,23 +350,13 @@ def replay(
         raise PluperfectError(
             f"{recorded!r} is no flow that was called from outside, so it cannot be replayed by itself.{above}"
         )
-    if flow is None:
-        if run.id and _imported(log, run.id) and not log.trust_imported:
-            raise PluperfectError(
-                f"{recorded!r} was imported, and its history names the module to load. Name the flow yourself (--flow module:flow),"
-                " or, if you trust whoever made the file, open the log with trust_imported=True (--trust-imported)."
-            )
-        flow = find_flow(spec.entry, spec.name)
-    elif isinstance(flow, str):
-        flow = load_flow(flow)
-    flow = getattr(flow, "__pluperfect_flow__", flow)
-    if getattr(flow, "kind", None) != "flow":
-        raise PluperfectError(f"A replay needs the flow that made the run, not {flow!r}.")
-    if flow.name != spec.name:
-        raise PluperfectError(
-            f"{recorded!r} is a run of flow {spec.name!r}; the flow {flow.name!r} was given. If the flow was renamed, give it the"
-            f" name that is on record: with_options(name={spec.name!r})."
-        )
+    flow = flow_of(
+        log,
+        recorded,
+        flow,
+        "its history names the module to load. Name the flow yourself (--flow module:flow), or, if you trust whoever made the"
+        " file, open the log with trust_imported=True (--trust-imported).",
+    )
     script = Script(log, run.id, bodies=bodies)
     script.takes_for(flow, spec.entry)
     parameters = parameters_of(log, recorded, "replayed")
@@ -433,11 +424,6 @@ def _root(recorded: RecordedRun) -> RecordedRun:
     return recorded
 
 
-def _imported(log: OpenLog, run: bytes) -> bool:
-    head = log.log.head(run)
-    return head is not None and head.imported
-
-
 def _unloadable(recorded: RecordedRun, why: str) -> Replay:
     """The replay of a run whose code could not be had."""
     run = recorded.folded
@@ -462,7 +448,7 @@ def _lead(script: Script, flow: Flow[..., Any], run: bytes, parameters: dict[str
     try:
         made = flow.resume(run, parameters)
         if flow.is_async:
-            _await(made, script.clock)
+            finish_awaitable(made, lambda: VirtualLoop(script.clock))
     except ParameterBindError as error:
         script.account(run).cannot_bind(error)
     except RecordEnds as end:
@@ -477,25 +463,7 @@ def _lead(script: Script, flow: Flow[..., Any], run: bytes, parameters: dict[str
         if account not in script.ended:
             account.close()
     for frame in script.put_off:  # which may put off others
-        _await(_called_late(frame), script.clock)
-
-
-def _await(made: Any, clock: RecordedTime) -> None:
-    import asyncio
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
-            runner.run(made, context=copy_context())
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run()
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:  # it was asked for in a coroutine, whose loop goes on in its own time
-        pool.submit(copy_context().run, run).result()
+        finish_awaitable(_called_late(frame), lambda: VirtualLoop(script.clock))
 
 
 async def _called_late(frame: Led) -> None:

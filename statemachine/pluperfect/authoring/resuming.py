@@ -13,10 +13,11 @@ from ..digests import SCRIPT
 from ..errors import PluperfectError, UntrustedValue
 from ..histories import RecordedRun
 from ..states import ABSENT, usable
+from .bodies import finish_awaitable
 from .flows import Flow
 from .logs import OpenLog
 
-__all__ = ["find_flow", "load_flow", "parameters_of", "resume"]
+__all__ = ["find_flow", "flow_of", "load_flow", "parameters_of", "resume"]
 
 
 def resume(log: OpenLog, run_id: str) -> RecordedRun:
@@ -37,8 +38,7 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
         )
     if run.final:
         return recorded
-    head = log.log.head(run.id)
-    if head is not None and head.imported and not log.trust_imported:
+    if not log.trusts(run.id):
         raise UntrustedValue(
             f"{recorded!r} was imported, and resuming it imports the module that its history names. If you trust whoever made the"
             " file: pluperfect --trust-imported resume RUN."
@@ -50,9 +50,7 @@ def resume(log: OpenLog, run_id: str) -> RecordedRun:
     try:
         outcome = chosen.resume(run.id, parameters)
         if chosen.is_async:
-            import asyncio
-
-            asyncio.run(outcome)
+            finish_awaitable(outcome)
     except PluperfectError:
         if not recorded.folded.final:
             raise
@@ -80,6 +78,39 @@ def parameters_of(log: OpenLog, recorded: RecordedRun, what: str) -> dict[str, A
             )
         parameters[given.name] = log.unpack(given.value)
     return parameters
+
+
+def flow_of(log: OpenLog, recorded: RecordedRun, given: Any, refusal: str) -> Flow[..., Any]:
+    """
+    The flow that made a root flow run: the one that is handed in, or else the one that its record names.
+
+    Args:
+        log: Where the run is.
+        recorded: The run.
+        given: The flow, where it is (``module:flow``), or None.
+        refusal: Of an imported run: what is not done, and how it may be done all the same.
+
+    Raises:
+        UntrustedValue: The run was imported, and nobody has said that the module it names may be imported.
+        PluperfectError: The flow is not there, or is another one.
+        TypeError: What is handed in is no flow.
+    """
+    spec = recorded.folded.birth
+    if isinstance(given, str):
+        given = load_flow(given)
+    elif given is None:
+        if not log.trusts(recorded.folded.id):
+            raise UntrustedValue(f"{recorded!r} was imported, and {refusal}")
+        given = find_flow(spec.entry, spec.name)
+    found = getattr(given, "__pluperfect_flow__", given)
+    if not isinstance(found, Flow):
+        raise TypeError(f"flow is the flow that made {recorded!r}, not {found!r}.")
+    if found.name != spec.name:
+        raise PluperfectError(
+            f"{recorded!r} is a run of flow {spec.name!r}; the flow {found.name!r} was given. If the flow was renamed, give it the"
+            f" name that is on record: with_options(name={spec.name!r})."
+        )
+    return found  # type: ignore[reportUnknownVariableType]
 
 
 def find_flow(entry: str, name: str) -> Flow[..., Any]:

@@ -7,7 +7,6 @@ the records around it and is thrown away: what the body calls is answered from t
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from ..hooks import Part
 from ..states import ABSENT, RESULT, Cached, Completed, Failed, Looped, Running, State, TimedOut, usable
 from ..strict import strict
 from ..transitions import Run, Transition, fold
-from .bodies import await_body, call_body, iterate_body, iterate_body_async
+from .bodies import await_body, call_body, finish_awaitable, iterate_body, iterate_body_async
 from .context import current_frame, current_log
 from .definitions import Authored
 from .frames import Frame
@@ -155,8 +154,7 @@ def _flow(log: OpenLog, root: RecordedRun, wanted: Wanted) -> Any:
     if wanted.task is not None:
         return None
     spec = root.folded.birth
-    head = log.log.head(root.folded.id)
-    if head is not None and head.imported and not log.trust_imported:
+    if not log.trusts(root.folded.id):
         raise UntrustedValue(
             f"{root!r} was imported, and its history names the module to load. Hand the task in as task=..., or, if you trust"
             " whoever made the file, open the log with trust_imported=True."
@@ -254,7 +252,7 @@ def _called(log: OpenLog, run: Run, task: Task[..., Any], given: dict[str, Any],
 def _outcome(frame: Frame) -> State:
     owner = frame.definition.owner
     if owner.is_async:
-        return asyncio.run(_awaited(frame))
+        return finish_awaitable(_awaited(frame))
     if not owner.generates:
         return call_body(frame)
     for _ in iterate_body(frame):

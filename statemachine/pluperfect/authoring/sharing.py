@@ -17,7 +17,7 @@ from ..states import Cached, Completed, Error, Failed, Input, Packed, State, usa
 from ..transitions import Run
 from ..trees import beginning
 from ..values import Forked, Override
-from .cues import differs
+from .cues import differs, likeness
 from .names import child_id
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Level:
         assert self.root is not None
         return self.runs.get(child_id(self.root, caller, authored.key, index, map_index, generation, redo))
 
-    def alike(self, caller: bytes, generation: int, likeness: tuple[Any, ...], made: set[bytes]) -> Run | None:
+    def alike(self, caller: bytes, generation: int, wanted: tuple[Any, ...], made: set[bytes]) -> Run | None:
         """A call of the same task with the very same inputs that nobody has made again: coroutines may change places."""
         known = self._alike.get((caller, generation))
         if known is None:
@@ -99,8 +99,8 @@ class Level:
             for run in self.runs.values():
                 spec = run.spec
                 if spec is not None and spec.parent == caller and spec.generation == generation:
-                    known.setdefault(_likeness(spec.key, spec.map_index, spec.inputs), []).append(run)
-        return next((run for run in known.get(likeness, ()) if run.id not in made), None)
+                    known.setdefault(likeness(spec.key, spec.map_index, spec.inputs), []).append(run)
+        return next((run for run in known.get(wanted, ()) if run.id not in made), None)
 
 
 class Shared:
@@ -192,7 +192,7 @@ class Shared:
             redo += 1
         if not redo or any(given.digest is None for given in inputs):
             return None
-        return level.alike(caller, call[2], _likeness(authored.key, call[1], inputs), self._made)
+        return level.alike(caller, call[2], likeness(authored.key, call[1], inputs), self._made)
 
     def below(self, authored: Authored | Definition, call: tuple[int, int | None, int], number: int) -> Shared | None:
         """What answers the calls of a call that is carried out; None: nothing does."""
@@ -209,10 +209,6 @@ class Shared:
             return None
         prefix = f"{self.prefix}{place_name(authored.name, number, generation)}/"
         return Shared(self._log, self.levels, tuple(callers), prefix)
-
-
-def _likeness(key: str, map_index: int | None, inputs: tuple[Input, ...]) -> tuple[Any, ...]:
-    return (key, map_index, *((given.name, given.digest) for given in inputs))
 
 
 # --- where it comes from --------------------------------------------------------------------------------
