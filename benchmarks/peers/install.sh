@@ -12,7 +12,8 @@ for name in "$@"; do
     dbos) what="dbos==3.4.* pysqlite3-binary" ;;
     langgraph) what="langgraph==1.2.*" ;;
     eventsourcing) what="eventsourcing==9.5.*" ;;
-    prefect) what="prefect>=3,<4" ;;
+    # The server of Prefect 3.8 says min_items to a FastAPI that no longer knows it.
+    prefect) what="prefect>=3,<4 fastapi<0.120" ;;
     *) echo "no such peer: $name" >&2; exit 2 ;;
     esac
     [ -x "$folder/$name/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder/$name"
