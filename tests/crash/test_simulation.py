@@ -75,7 +75,7 @@ def test_after_ten_thousand_crashes_every_promise_holds(seed):
 # --- controls: a safety is taken out, and the same checks have to find what follows
 
 
-def found(seed, what, histories=150):
+def found(seed, what, histories=80):
     """How many of so many histories break a promise."""
     wrong = [said for number in range(histories) if (said := broken(seed * 1_000_000 + number)[1])]
     print(f"control {what}: seed {seed}, {histories} histories, {len(wrong)} found broken")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 from pluperfect import Retrying, Running, Verdict, hookimpl
 from pluperfect.errors import ImpureRule, RuleError, UnknownRule
@@ -126,6 +126,16 @@ def rare(run, proposal):
         raise LookupError("two inputs")
 
 
+@pytest.fixture
+def _unshrunk():
+    """What is found is not made small: nobody looks at it here."""
+    settings.register_profile("before", settings.default)
+    settings.register_profile("unshrunk", settings.default, phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("unshrunk")
+    yield
+    settings.load_profile("before")
+
+
 @pytest.mark.parametrize(
     ("bad", "test", "error"),
     [
@@ -140,6 +150,7 @@ def rare(run, proposal):
     ],
     ids=lambda given: getattr(given, "__name__", str(given)),
 )
+@pytest.mark.usefixtures("_unshrunk")
 def test_the_suite_finds_what_is_wrong(bad, test, error):
     suite = type("Suite", (RuleConformance,), {"rule": bad})()
     with pytest.raises(error):

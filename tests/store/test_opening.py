@@ -222,11 +222,11 @@ def test_whatever_byte_changes_in_what_a_store_says_of_itself_it_is_refused_or_n
     """30. Opened, compared and verified, it raises errors of this library, or says what is wrong; the id alone binds nothing."""
     sound = _meta(store, row)
     for at in range(len(sound)):
-        for change in (0x01, 0xFF):
-            _meta(store, row, sound[:at] + bytes([sound[at] ^ change]) + sound[at + 1 :])
-            said = _said(store)
-            assert said or row == b"store_id", (at, change)
-            assert not any("already open" in line for line in said)
+        change = (0x01, 0xFF)[at % 2]
+        _meta(store, row, sound[:at] + bytes([sound[at] ^ change]) + sound[at + 1 :])
+        said = _said(store)
+        assert said or row == b"store_id", (at, change)
+        assert not any("already open" in line for line in said)
 
 
 def _meta(store, row, value=None):
