@@ -134,14 +134,17 @@ def rounds(todo: list[Line], count: int, folder: Path | None) -> dict[Line, list
     """All measurements, round by round."""
     found: dict[Line, list[dict[str, Any]]] = {line: [] for line in todo}
     order = random.Random(1)
-    for number in range(count):
-        once = [line for line in todo if number == 0 or found[line]]
-        order.shuffle(once)
-        for line in once:
-            told = measured(line, folder)
-            if told is not None:
-                found[line].append(told)
-        print(f"round {number + 1} of {count}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+    try:
+        for number in range(count):
+            once = [line for line in todo if number == 0 or found[line]]
+            order.shuffle(once)
+            for line in once:
+                told = measured(line, folder)
+                if told is not None:
+                    found[line].append(told)
+            print(f"round {number + 1} of {count}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted: what was measured until here is told", file=sys.stderr)
     return {line: told for line, told in found.items() if told}
 
 

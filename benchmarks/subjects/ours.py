@@ -193,7 +193,7 @@ def rejudge(n: int, folder: str) -> Callable[[], Any]:
 
     def act() -> dict[str, Any]:
         begun = time.perf_counter()
-        log.rejudge()
+        assert not list(log.rejudge())  # it judges while it is iterated over
         return {"a_second": log.log.position() / (time.perf_counter() - begun)}
 
     return act
