@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import zlib
@@ -86,5 +87,8 @@ def test_a_coverage_guided_fuzzer_finds_nothing_either(file, tmp_path):
         [sys.executable, str(program), str(tmp_path / "corpus"), "-max_total_time=60", "-max_len=20000"],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
-    print("\n".join(done.stderr.splitlines()[-3:]))
+    runs = re.search(r"Done (\d+) runs", done.stderr)
+    print(
+        f"fuzzed files, guided by coverage: seed none, {runs and runs[1]} files in a minute, 0 accepted that are not sound"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
