@@ -89,6 +89,6 @@ def test_a_coverage_guided_fuzzer_finds_nothing_either(file, tmp_path):
     )  # fmt: skip
     runs = re.search(r"Done (\d+) runs", done.stderr)
     print(
-        f"fuzzed files, guided by coverage: seed none, {runs and runs[1]} files in a minute, 0 accepted that are not sound"
+        f"files of a guided fuzzer: seed none, {runs and runs[1]} files in a minute, 0 accepted that are not sound"
     )
     assert done.returncode == 0, done.stderr[-3000:]
