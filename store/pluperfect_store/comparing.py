@@ -153,7 +153,7 @@ class Comparison:
         imported = head.imported or any(first <= places[-1] <= last for first, last in self._imports)
         if head.seq != seq or imported != head.imported:
             head = replace(head, seq=seq, imported=imported)
-        if before is None and head.root is None:
+        if self._ahead and head.root is None:
             head = replace(head, epoch=max(head.epoch, self._ahead.pop(run, 0)))
         self.heads[run] = head
         self._touched.add(run)

@@ -176,15 +176,16 @@ class Walk:
             streak = self._streaks.get(record.run, ())
             if streak and streak[-1][2] == record.prev:  # it vouches for the one that both say they follow
                 self._streaks.pop(record.run)
+                self._rivals.pop(record.run, None)
                 self._blame(record.run, streak[:-1])
-                self._blame_rival(record.run)
+                self._blame_rival(record.run, record.seq, before.position)
             return
-        seq, _, leaf = self._rivals.get(record.run, (0, 0, b""))
+        seq, position, leaf = self._rivals.get(record.run, (0, 0, b""))
         if record.seq == seq + 1 and record.prev == leaf:
-            self._blame_rival(record.run)
+            del self._rivals[record.run]
+            self._blame_rival(record.run, seq, position)
 
-    def _blame_rival(self, run: bytes) -> None:
-        seq, position, _ = self._rivals.pop(run)
+    def _blame_rival(self, run: bytes, seq: int, position: int) -> None:
         what = "the record was put there: another one of this number fits to what stands around it."
         self.bad.add(self.at(run, seq, position, what))
 
@@ -265,10 +266,10 @@ class Walk:
             else:
                 what = "the record was changed: its hash is not the one that the head of its run names."
                 self.doubtful.add(self.at(run, last.seq, last.position, what))
-        for run, (seq, _, leaf) in [*self._rivals.items()]:
+        for run, (seq, position, leaf) in self._rivals.items():
             head = self.views.stored(run)
             if head is not None and (head.seq, head.leaf) == (seq, leaf):
-                self._blame_rival(run)
+                self._blame_rival(run, seq, position)
         for run, streak in self._streaks.items():  # their heads are as the log says
             self._blame(run, streak)
         for digest, size, run, seq, position in self.missing:

@@ -11,6 +11,7 @@ from random_logs import Direct, copied, fill, foreign_row, named
 from pluperfect.evidence import Checkpoint
 from pluperfect.histories import id_text
 from pluperfect.records import GENESIS, leaf, open_row
+from pluperfect_store import walking
 from pluperfect_store.layout import u64
 from pluperfect_store.lmdb import LmdbLog
 
@@ -143,6 +144,20 @@ def test_a_record_that_was_put_in_the_place_of_the_next_one_is_the_one_to_blame(
     found = verified(folder).findings
     assert found[0].position == at + 1 + behind
     assert behind or (found[0].run, found[0].seq) == (id_text(run), seq)
+
+
+def test_a_forged_record_ends_no_verification_where_no_more_can_be_remembered(sound, tmp_path, monkeypatch):
+    folder = copied(sound, tmp_path / "damaged")
+    with Direct(folder) as direct:
+        rows = direct.rows("log")
+        at = next(n for n, (_, row) in enumerate(rows) if n > 50 and named(row)[1] > 2)
+        for place, (_, row) in [*enumerate(rows, 1)][at:]:
+            direct.put("log", u64(place + 1), row)
+        direct.put("log", u64(at + 1), foreign_row(*named(rows[at][1]), GENESIS))
+    monkeypatch.setattr(walking, "MOST", 0)
+    report = verified(folder)
+    assert not report.sound
+    assert report.records == len(rows) + 1  # what stands behind it was looked at too
 
 
 @pytest.mark.parametrize("table", ["node", "blob", "meta", "head", "idx", "by_state", "by_name", "child", "cache"])
