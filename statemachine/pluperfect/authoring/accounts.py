@@ -141,6 +141,7 @@ class Account:
         self._by_id: dict[bytes, Child] = {}
         self._by_place: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
         self._by_task: defaultdict[tuple[Any, ...], list[Child]] = defaultdict(list)
+        self._parted = False  # whether it is a fork that has gone another way than what it shares
         self._take(_recorded_calls(log, log.log.children(run)))
         self._calls: list[Call] = []
         self.answered: list[bytes] = []
@@ -180,6 +181,7 @@ class Account:
         for born, position, child in found:
             before = min((at for level, at in parted.items() if level < child.level), default=(math.inf, 0))
             child.certain = (born, position) < before and nearest[child.place][0] == child.level
+            self._parted = self._parted or not child.certain
         self._take([one for one in found if one[2].level == 0 or known[one[2].run.id][2]])
 
     def _take(self, found: list[tuple[float, int, Child]]) -> None:
@@ -215,10 +217,11 @@ class Account:
         place = (spec.generation, spec.key, spec.index, spec.map_index)
         found = [child for child in self._by_place.get(place, ()) if not child.called]
         same = next((child for child in found if not child.differs(spec)), None)
-        if same is None and spec.inputs and all(given.digest is not None for given in spec.inputs):
+        # A fork that has gone another way takes what it shares by its inputs, wherever that was called.
+        anywhere = (alike or self._parted) and spec.inputs and all(given.digest is not None for given in spec.inputs)
+        if same is None and anywhere:
             others = self._by_task.get((spec.generation, spec.key, spec.map_index), ())
-            # A fork that has gone another way takes what it shares by its inputs, wherever that was called.
-            free = [child for child in others if not child.called and (alike or not child.certain)]
+            free = (child for child in others if not child.called and (alike or not child.certain))
             same = next((child for child in free if not child.differs(spec)), None)
         chosen = same or next((child for child in reversed(found) if child.certain), None)
         if chosen is not None:
