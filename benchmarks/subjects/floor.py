@@ -138,10 +138,6 @@ def start(_: int, folder: str) -> Callable[[], int]:
     return lambda: durable(Log(folder), 1)
 
 
-def python(_: int, folder: str) -> Callable[[], None]:
-    return lambda: None
-
-
 WORKS: dict[str, measuring.Ready] = {
     "sequential.effect": work(durable),
     "sequential.lazy": work(gathered),

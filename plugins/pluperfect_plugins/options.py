@@ -30,7 +30,7 @@ def asked_run(log: Histories, text: str) -> RecordedRun:
     found = log.run(text)
     spec = found.folded.birth
     if spec.run_name == text != spec.name:
-        others = [run for run in log.runs(name=spec.name, limit=200) if run != found and run.name == text]
+        others = log.namesakes(found)
         if others:
             more = ", ".join(run.id for run in others[:3]) + (" ..." if len(others) > 3 else "")
             click.echo(

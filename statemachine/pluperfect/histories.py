@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -413,6 +414,12 @@ class Histories:
     def recorded(self, run: RecordedRun | str) -> RecordedRun:
         """This run, or the one that `run` finds by this text."""
         return self.run(run) if isinstance(run, str) else run
+
+    def namesakes(self, run: RecordedRun) -> list[RecordedRun]:
+        """Other runs of the same flow or task that have the same run name, the youngest first; the last 200 are looked at."""
+        spec = run.folded.birth
+        youngest = map(partial(RecordedRun, self), islice(self.log.find(name=spec.name), 200))
+        return [other for other in youngest if other != run and self._run_name(other._run) == spec.run_name]
 
     def _run_name(self, run: bytes) -> str:
         # The name stands in the birth, or in the start of a run whose name was made of other runs' results.

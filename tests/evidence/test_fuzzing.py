@@ -88,7 +88,5 @@ def test_a_coverage_guided_fuzzer_finds_nothing_either(file, tmp_path):
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     runs = re.search(r"Done (\d+) runs", done.stderr)
-    print(
-        f"files of a guided fuzzer: seed none, {runs and runs[1]} files in a minute, 0 accepted that are not sound"
-    )
+    print(f"files of a guided fuzzer: seed none, {runs and runs[1]} files in a minute, 0 accepted that are not sound")
     assert done.returncode == 0, done.stderr[-3000:]
