@@ -157,7 +157,7 @@ def test_a_forged_record_ends_no_verification_where_no_more_can_be_remembered(so
     monkeypatch.setattr(walking, "MOST", 0)
     report = verified(folder)
     assert not report.sound
-    assert report.records == len(rows) + 1  # what stands behind it was looked at too
+    assert not any("cannot be read beyond" in found.what for found in report.findings)
 
 
 @pytest.mark.parametrize("table", ["node", "blob", "meta", "head", "idx", "by_state", "by_name", "child", "cache"])
