@@ -106,13 +106,16 @@ def rounds(place, port, seed, kills):
     Post.port = port
     chance, killed, keys, stores = random.Random(seed), 0, 0, 0
     states, ever, before = {}, set(), set()
+    begun = False
     while killed < kills or before:
-        if not before and killed >= stores * 10:  # each look is at a whole store: several, none of them long
+        # Each look is at a whole store: several, none of them long. Nobody but its own store knows what a key has sent.
+        if not begun and killed >= stores * 10:
             stores += 1
         uri = f"lmdb:{Path(place) / f'{seed}-{stores}'}"
         key, last = f"{seed}-{keys}", killed >= kills
         delay = 60.0 if last else chance.uniform(0, 0.25)
-        if one_process(uri, key, delay, recovers=chance.random() < 0.5):
+        begun = not one_process(uri, key, delay, recovers=chance.random() < 0.5)
+        if not begun:
             keys += 1
         elif not last:
             killed += 1
