@@ -375,6 +375,19 @@ class Ticket(Protocol):
         """
         ...
 
+    def extend(self, part: Part) -> bool:
+        """
+        Let this append, while it waits to be written, go on with more entries of its only run: both are recorded, or neither.
+
+        Returns:
+            False where it is too late for that, or something else was appended after it: nothing is changed then, and the part
+            is to be appended by itself.
+
+        Raises:
+            ValueError, TypeError, OverflowError: As of `Log.append`; nothing is changed.
+        """
+        ...
+
     def notify(self, callback: Callable[[], None]) -> None:
         """Call this, from any thread, once the append is done; at once where it is done already."""
         ...

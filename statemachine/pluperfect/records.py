@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -88,12 +88,14 @@ class Record(Struct, frozen=True, array_like=True, gc=False):
     meta: dict[str, Any] = {}
 
 
-class Body(NamedTuple):
+class Body(Struct, frozen=True):
     """An entry, encoded as far as that is possible before its place in the log is known."""
 
     type: str
     data: bytes
     values: tuple[Packed, ...]
+    sure: bool = False
+    """Whether all that was encoded is of its very type: then nothing has to be decoded to know that it can be."""
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -312,19 +314,28 @@ def body_of(entry: Entry) -> Body:
     Raises:
         TypeError, OverflowError: It holds what cannot be encoded.
     """
-    facts = None if entry.facts is NO_FACTS or entry.facts == NO_FACTS else entry.facts
-    wire: _Transition | _Ruling
-    if type(entry) is Transition:
-        if type(entry.to) is Running and entry.asked is None and facts is None:  # it has no values to take out
-            return Body("transition", _encode(_Transition(entry.to, None, entry.by, entry.why)), ())
-        kind = "transition"
-        wire = _Transition(cast(StateUnion, entry.to), cast(StateUnion, entry.asked), entry.by, entry.why, facts)
-    else:
-        assert type(entry) is Ruling
-        kind = "ruling"
-        wire = _Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, facts)
-    data, found = _detached(wire)
-    return Body(kind, data, tuple(found))
+    facts = entry.facts
+    told = None if facts is NO_FACTS or facts == NO_FACTS else facts
+    if type(entry) is Ruling:
+        data, found = _detached(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, told))
+        return Body("ruling", data, tuple(found))
+    assert type(entry) is Transition
+    state, asked, by, why = cast(StateUnion, entry.to), cast("StateUnion | None", entry.asked), entry.by, entry.why
+    if told is None and asked is None and by == why == "" == state.message:
+        # A start or an end as most are, its fields of their very types, needs no second look.
+        if type(state) is Running:
+            if state.name == "Running" and type(state.attempt) is type(state.loop_count) is int:
+                return Body("transition", _encode(_Transition(state)), (), True)
+        elif type(state) is Completed and state.name == "Completed":
+            value = state.data
+            if type(value) is Packed and value.code != RESULT:
+                return Body("transition", _encode(_Transition(Completed("", Ext(value.code, _FIRST)))), (value,), True)
+    data, found = _detached(_Transition(state, asked, by, why, told))
+    return Body("transition", data, tuple(found))
+
+
+_FIRST: Final = b"\0"
+"""The number of a body's only value."""
 
 
 def _detached(body: Any) -> tuple[bytes, list[Packed]]:
@@ -338,33 +349,19 @@ def _detached(body: Any) -> tuple[bytes, list[Packed]]:
         _coders.append(coder)
 
 
-def check_body(entry: Entry, body: Body) -> None:
+def check_body(body: Body) -> None:
     """
     Make sure that an encoded entry can be read again: encoding looks at no field types, decoding does.
 
     Raises:
         ValueError: A field holds what its state does not allow.
     """
-    if _is_plain(entry):
+    if body.sure:
         return
     try:
         _decoded(_WRITTEN[body.type], body.data, body.values, None)
     except msgspec.ValidationError as error:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
-
-
-def _is_plain(entry: Entry) -> bool:
-    """Whether this is a start or an end as most are, with fields of their very types: then nothing has to be decoded."""
-    if type(entry) is not Transition or entry.asked is not None or entry.facts is not NO_FACTS:
-        return False
-    state = entry.to
-    if type(state) is Running:
-        plain = type(state.attempt) is int and type(state.loop_count) is int
-    elif type(state) is Completed:
-        plain = state.data is None or type(state.data) is Packed
-    else:
-        return False
-    return plain and type(state.message) is type(state.name) is type(entry.by) is type(entry.why) is str
 
 
 def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple[bytes, bytes]:
@@ -382,6 +379,9 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
     values = body.values
     if not values:
         return _encode((record, ())), sha256(b"\0" + record).digest()
+    if len(values) == 1:
+        value = values[0]
+        return _encode((record, (_stored(value),))), sha256(b"".join((b"\0", record, value.digest))).digest()
     return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
 
 

@@ -95,8 +95,10 @@ def settle(
     """
     seq, facts = run.seq + 1, proposal.facts
     if verdict is None:
-        _check(run, proposal.to, by)
-        return Transition(seq, proposal.at, proposal.to, facts=facts, epoch=epoch)
+        to, state = proposal.to, run.state
+        if type(to) is Pending or type(to) not in TABLE[None if state is None else type(state)]:
+            _check(run, to, by)
+        return Transition(seq, proposal.at, to, None, "", "", facts, epoch)
     given = [name for name in ("to", "refuse", "delay", "ask") if getattr(verdict, name) is not None]
     if len(given) != 1:
         what = " and ".join(given) or "nothing"

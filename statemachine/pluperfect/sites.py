@@ -41,10 +41,20 @@ def call_site() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module[:10] != "pluperfect" or module.partition(".")[0] not in _OURS:
+        if module not in _known_ours and not _is_ours(module):
             return _site(frame, module, frame.f_lineno)
         frame = frame.f_back
     return ""
+
+
+_known_ours: Final[set[str]] = set()
+
+
+def _is_ours(module: str) -> bool:
+    if module.partition(".")[0] not in _OURS:
+        return False
+    _known_ours.add(module)
+    return True
 
 
 def raise_site(error: BaseException) -> str:
@@ -68,7 +78,19 @@ def _site(frame: FrameType, module: str, line: int) -> str:
 def _script(frame: FrameType) -> str:
     """The file of a script; empty for what somebody types in."""
     file: str | None = frame.f_globals.get("__file__")
-    return os.path.abspath(file) if file else ""  # noqa: PTH100 - pathlib is not loaded for this
+    if not file:
+        return ""
+    known = _scripts.get(file)
+    if known is None:
+        known = os.path.abspath(file)  # noqa: PTH100 - pathlib is not loaded for this
+        if known == file and len(_scripts) < _MANY:  # one that is relative depends on the working folder
+            _scripts[file] = known
+    return known
+
+
+_MANY: Final = 1_000
+_scripts: Final[dict[str, str]] = {}
+"""The paths of scripts that are absolute and normal as they stand."""
 
 
 def line_of(site: str) -> Line | None:

@@ -261,7 +261,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
 
     def is_completed(self) -> bool:
         """Whether there is a result: Completed or Cached."""
-        return isinstance(self, Completed | Cached)
+        return isinstance(self, _COMPLETED)
 
     def is_failed(self) -> bool:
         """Whether the run ended without a result: Failed for any cause, or TimedOut."""
@@ -506,6 +506,8 @@ class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
 
     name: str = "Completed"
 
+
+_COMPLETED: Final = (Completed, Cached)
 
 _TYPES: Final = {
     "Pending": StateType.PENDING,

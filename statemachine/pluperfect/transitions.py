@@ -260,81 +260,46 @@ class Run(Struct, frozen=True):
 
 def apply(run: Run, entry: Entry) -> Run:
     """Evolve: the run after one more entry of its log. It takes whatever was recorded."""
+    state, at = entry.to, entry.at
     epoch = entry.epoch if entry.epoch > run.epoch else run.epoch
-    if type(entry) is Ruling:
-        return _with(run, entry, run.state, epoch=epoch, born=run.born or entry.at, ruling=entry)
-    state = entry.to
     if type(state) is Running:
-        named = entry.facts.run_name
-        spec = _KEEP if named is None or run.spec is None else replace(run.spec, run_name=named)
-        return _with(run, entry, state, epoch=epoch, spec=spec, attempt=state.attempt, loop_count=state.loop_count)
-    if type(state) is Pending:
-        return _with(run, entry, state, epoch=epoch, spec=state.spec, born=entry.at)
-    if type(state) is Retrying:
-        return _with(
+        moved = replace(
             run,
-            entry,
-            state,
+            seq=entry.seq,
+            state=state,
+            attempt=state.attempt,
+            loop_count=state.loop_count,
+            updated=at,
             epoch=epoch,
-            spent=run.spent + (state.cause in SPENDING),
-            generation=run.generation + (state.cause in _FRESH),
+            ruling=None,
         )
+        named = entry.facts.run_name
+        return moved if named is None or run.spec is None else replace(moved, spec=replace(run.spec, run_name=named))
+    if type(entry) is Ruling:
+        return replace(run, seq=entry.seq, born=run.born or at, updated=at, epoch=epoch, ruling=entry)
+    if type(state) is Pending:
+        return replace(run, seq=entry.seq, state=state, spec=state.spec, born=at, updated=at, epoch=epoch, ruling=None)
+    moved = replace(run, seq=entry.seq, state=state, updated=at, epoch=epoch, ruling=None)
+    if type(state) is Retrying:
+        spent, generation = run.spent + (state.cause in SPENDING), run.generation + (state.cause in _FRESH)
+        return replace(moved, spent=spent, generation=generation)
     if type(state) is Looped:
-        return _with(
-            run,
-            entry,
-            state,
-            epoch=epoch,
+        new = run.generation + 1
+        return replace(
+            moved,
             attempt=0,
             spent=0,
             loop_count=state.count + 1,
             payload=state.payload,
-            generation=run.generation + 1,
-            since=run.generation + 1,
+            generation=new,
+            since=new,
         )
-    return _with(run, entry, state, epoch=epoch)
+    return moved
 
 
 def fold(run_id: bytes, history: Iterable[Entry]) -> Run:
     """The run that this history makes."""
     return reduce(apply, history, Run(run_id))
-
-
-_KEEP: Final[Any] = object()
-
-
-def _with(
-    run: Run,
-    entry: Entry,
-    state: State | None,
-    *,
-    epoch: int,
-    spec: Any = _KEEP,
-    attempt: int | None = None,
-    spent: int | None = None,
-    loop_count: int | None = None,
-    payload: Any = _KEEP,
-    generation: int | None = None,
-    since: int | None = None,
-    born: float | None = None,
-    ruling: Ruling | None = None,
-) -> Run:
-    return Run(
-        run.id,
-        entry.seq,
-        state,
-        run.spec if spec is _KEEP else spec,
-        run.attempt if attempt is None else attempt,
-        run.spent if spent is None else spent,
-        run.loop_count if loop_count is None else loop_count,
-        run.payload if payload is _KEEP else payload,
-        run.generation if generation is None else generation,
-        run.since if since is None else since,
-        run.born if born is None else born,
-        entry.at,
-        epoch,
-        ruling,
-    )
 
 
 # --- words for people -----------------------------------------------------------------------------------

@@ -356,6 +356,27 @@ class LogConformance:
 
         assert called == ["good", "bad", "late"]
 
+    def test_an_append_that_goes_on_is_one(self, log: Log) -> None:
+        """11. An append that waits may take more entries of its run: then both are recorded or neither; else nothing changed."""
+        runs = [new_id() for _ in range(20)]
+        for number, run in enumerate(runs):
+            ticket = log.append([part(run, None, 0, born(run))], epoch=1, hold=60.0)
+            more = part(run, None, 1, Running(), Completed(data=FIVE))
+            if number % 3 == 0:
+                log.append([whole(new_id())], epoch=1, hold=60.0)
+            if not ticket.extend(more):
+                log.append([more], epoch=1, hold=60.0)
+            assert not ticket.extend(part(run, None, 9, Running()))
+            assert not ticket.extend(whole(new_id()))
+        twice = log.append([whole(runs[0])], epoch=1, hold=60.0)
+        twice.extend(part(runs[0], None, 3, Running()))
+        log.flush()
+
+        assert [len(log.records(run)) for run in runs] == [3] * 20
+        with pytest.raises(Conflict):
+            twice.wait()
+        assert not twice.extend(part(runs[0], None, 6, Running()))
+
     def test_a_refused_append_fails_alone(self, log: Log) -> None:
         """12. Around an append that is refused, all others are recorded, in their order."""
         first, second = new_id(), new_id()

@@ -23,10 +23,11 @@ from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, 
 
 from . import opening
 from .folding import tail
+from .gates import MapFull, MapResized
 from .layout import FORMAT, TABLES, VIEWS, number, u64
 from .ledger import Changes
 
-__all__ = ["MAP_SIZE", "Environment", "MapFull", "MapResized", "Transaction"]
+__all__ = ["MAP_SIZE", "Environment", "Transaction"]
 
 MAP_SIZE: Final = 64 << 30
 """How far the file may grow before the map has to; it costs address space, neither disk nor memory."""
@@ -43,14 +44,6 @@ _FLAGS: Final = {
     "max_readers": 1024,
 }
 _FULL: Final = 4 << 20  # bytes: with less room than this, a short write was the disk's fault
-
-
-class MapFull(Exception):
-    """The transaction is void; make the map larger and do it again."""
-
-
-class MapResized(Exception):
-    """Another process made the map larger; take its size over and do it again."""
 
 
 class Environment:
@@ -126,15 +119,23 @@ class Environment:
             StoreDamaged: LMDB itself finds the file broken.
             StoreClosed: A write of the meta page failed; LMDB takes part in nothing any more.
         """
-        txn = self._begin_read()
+        rows = self.snapshot()
         try:
-            yield _Rows(txn, self._tables, self._env)
+            yield rows
         except lmdb.Error as error:
-            raise StoreDamaged(
-                f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup."
-            ) from error
+            raise self.damaged(error) or error from error
         finally:
-            txn.abort()
+            rows.close()
+
+    def snapshot(self) -> _Rows:
+        """A snapshot that is to be closed; errors as of `read`."""
+        return _Rows(self._begin_read(), self._tables, self._env)
+
+    def damaged(self, error: BaseException) -> StoreDamaged | None:
+        """What an error in the use of a snapshot says of the file; None where it is none of LMDB's."""
+        if not isinstance(error, lmdb.Error):
+            return None
+        return StoreDamaged(f"LMDB cannot read the store {self.folder}: {error}. Restore it from a backup.")
 
     def _begin_read(self) -> Any:
         try:
@@ -258,6 +259,9 @@ class _Rows:
 
     def __init__(self, txn: Any, tables: Mapping[str, Any], env: Any = None) -> None:
         self._txn, self._tables, self._env = txn, tables, env
+
+    def close(self) -> None:
+        self._txn.abort()
 
     def copy(self, folder: Path) -> None:
         """

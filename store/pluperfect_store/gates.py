@@ -1,11 +1,19 @@
-"""Two small locks: reads that share, and something that has to be alone for a moment."""
+"""What transactions of one process have to agree on: reads share, and a resize of the map has to be alone for a moment."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "MapFull", "MapResized"]
+
+
+class MapFull(Exception):
+    """The transaction is void; make the map larger and do it again."""
+
+
+class MapResized(Exception):
+    """Another process made the map larger; take its size over and do it again."""
 
 
 class Gate:
@@ -14,23 +22,25 @@ class Gate:
     others out meanwhile. Whoever is inside must not enter again.
     """
 
-    __slots__ = ("_alone", "_cond", "inside")
+    __slots__ = ("_alone", "_cond", "_lock", "inside")
 
     def __init__(self) -> None:
-        self._cond = threading.Condition(threading.Lock())
+        # Entered by itself, not as the condition: who is interrupted between the two would leave it locked.
+        self._lock = threading.Lock()
+        self._cond = threading.Condition(self._lock)
         self._alone = False
         self.inside = 0
 
     def enter(self) -> None:
         """Go in, once nobody has to be alone any more."""
-        with self._cond:
+        with self._lock:
             while self._alone:
                 self._cond.wait()
             self.inside += 1
 
     def leave(self) -> None:
         """Go out."""
-        with self._cond:
+        with self._lock:
             self.inside -= 1
             if not self.inside:
                 self._cond.notify_all()
@@ -43,7 +53,7 @@ class Gate:
             False where somebody still was after ``timeout`` seconds; the gate is shut all the same.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        with self._cond:
+        with self._lock:
             while self._alone:
                 self._cond.wait()
             self._alone = True
@@ -56,6 +66,6 @@ class Gate:
 
     def open(self) -> None:
         """Let everybody in again."""
-        with self._cond:
+        with self._lock:
             self._alone = False
             self._cond.notify_all()

@@ -20,13 +20,14 @@ from msgspec.structs import replace
 from pluperfect.errors import Conflict, Fenced, StoreDamaged
 from pluperfect.hooks import Head, Part
 from pluperfect.records import GENESIS, INLINE, Body, Row, body_of, check_body, open_row, seal, seal_note
+from pluperfect.states import Pending
 from pluperfect.transitions import Entry
 from pluperfect.values import Packed
 
 from .layout import decode_head, decode_lease, decode_owner, encode_value, idx_key, node_key, number, past, u64
 from .leases import Lease, gone
 from .tree import Tree
-from .views import View, birth_of, evolve, key_of, lasting, root_of, standing
+from .views import View, birth_of, evolve, key_of, lasting, standing
 
 __all__ = [
     "IMPORTED",
@@ -35,6 +36,7 @@ __all__ = [
     "Prepared",
     "Rows",
     "claiming",
+    "continued",
     "end_of",
     "imported_rows",
     "prepare",
@@ -47,6 +49,11 @@ _FAR: Final = 1e11
 
 _MOST_ENTRIES: Final = 2**32 - 1 - 2**16
 """A run's entries are numbered in 32 bits, and one part may bring many."""
+
+
+_MOST_TERM: Final = 2**63
+_MOST_JOINED: Final = 16
+"""Entries; each time that something is joined all that is there already is copied."""
 
 
 IMPORTED: Final = "store/imported"
@@ -142,7 +149,7 @@ def releasing(root: bytes, epoch: int) -> Prepared:
 
 
 def _check_term(epoch: int) -> None:
-    if type(epoch) is not int or not 0 <= epoch < 2**63:
+    if type(epoch) is not int or not 0 <= epoch < _MOST_TERM:
         raise ValueError(f"A term is a whole number from 0 on, and below 2^63, not {epoch!r}.")
 
 
@@ -160,66 +167,95 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
-    _check_term(epoch)
-    sealed: list[tuple[Part, tuple[Body, ...]]] = []
+    if type(epoch) is not int or epoch < 0 or epoch >= _MOST_TERM:
+        _check_term(epoch)
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
-    seen: set[bytes] = set()
+    sealed: list[tuple[Part, tuple[Body, ...]]] = []
     for part in parts:
-        if not isinstance(part, Part):
+        if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
-        run, entries = part.run, part.entries
-        if not 0 <= part.expected < _MOST_ENTRIES:
-            raise ValueError(f"Run {run.hex()}: no run can have {part.expected} entries.")
-        if len(run) != 16 or len(part.root) != 16:
-            raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {part.root!r}.")
-        if run in seen:
-            raise ValueError(f"This append has two parts for run {run.hex()}; put their entries into one.")
-        seen.add(run)
-        expected = part.expected
-        bodies: list[Body] = []
-        for entry in entries:
-            expected += 1
-            if entry.seq != expected:
-                raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
-            body = body_of(entry)
-            check_body(entry, body)
-            bodies.append(body)
-            size += len(body.data) + 250  # envelope, index and head
-            for value in body.values:
-                value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
-                size += value.size
-                if value.size > INLINE and value.held is not None:
-                    blobs.append(value)
-            key = key_of(entry)
-            if key is not None:
-                keys.append(key)
-        if not bodies:
-            raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
+        bodies, more = _encoded(part, blobs, keys)
+        sealed.append((part, bodies))
+        size += more
         if part.expected == 0:
-            _check_birth(part, entries[0])
-        sealed.append((part, tuple(bodies)))
+            _check_birth(part, part.entries[0])
     if not sealed:
         raise ValueError("An append without parts appends nothing.")
+    if len(sealed) > 1:
+        _check_different(parts)
+    first = sealed[0][0]
     return Prepared(
-        tuple(sealed),
-        epoch,
-        size,
-        tuple(keys),
-        tuple(blobs),
-        parts[0].root if claim else None,
-        at=parts[0].entries[0].at,
+        tuple(sealed), epoch, size, tuple(keys), tuple(blobs), first.root if claim else None, None, first.entries[0].at
     )
 
 
+def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Body, ...], int]:
+    """The bodies of one part, and about how many bytes they take; large values and cache keys go into the lists."""
+    run, expected = part.run, part.expected
+    if not 0 <= expected < _MOST_ENTRIES:
+        raise ValueError(f"Run {run.hex()}: no run can have {expected} entries.")
+    if len(run) != 16 or len(part.root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {part.root!r}.")
+    bodies: list[Body] = []
+    size = 0
+    for entry in part.entries:
+        expected += 1
+        if entry.seq != expected:
+            raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
+        body = body_of(entry)
+        if not body.sure:
+            check_body(body)
+        bodies.append(body)
+        size += len(body.data) + 250  # envelope, index and head
+        for value in body.values:
+            value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
+            size += value.size
+            if value.size > INLINE and value.held is not None:
+                blobs.append(value)
+        if entry.facts.key is not None:
+            key = key_of(entry)
+            if key is not None:
+                keys.append(key)
+    if not bodies:
+        raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
+    return tuple(bodies), size
+
+
+def _check_different(parts: Sequence[Part]) -> None:
+    seen: set[bytes] = set()
+    for part in parts:
+        if part.run in seen:
+            raise ValueError(f"This append has two parts for run {part.run.hex()}; put their entries into one.")
+        seen.add(part.run)
+
+
+def continued(op: Prepared, part: Part) -> Prepared | None:
+    """This append, going on with more entries of its only run; None where it cannot. Errors as of `prepare`."""
+    if len(op.parts) != 1:
+        return None
+    ((one, bodies),) = op.parts
+    count = len(bodies)
+    if one.run != part.run or one.root != part.root or one.expected + count != part.expected or count > _MOST_JOINED:
+        return None
+    blobs: list[Packed] = []
+    keys: list[str] = []
+    more, size = _encoded(part, blobs, keys)
+    if blobs:  # large values go their own way
+        return None
+    whole = Part(one.run, one.root, one.expected, one.entries + part.entries)
+    kept = (*op.keys, *keys) if keys else op.keys
+    return Prepared(((whole, bodies + more),), op.epoch, op.size + size, kept, op.blobs, op.claim, op.release, op.at)
+
+
 def _check_birth(part: Part, entry: Entry) -> None:
-    born_under = root_of(part.run, entry) or part.run
+    spec = birth_of(entry)
+    born_under = part.run if spec is None else spec.root
     if born_under != part.root:
         raise ValueError(
             f"Run {part.run.hex()} is born under root {born_under.hex()}, but its append names {part.root.hex()} as its root."
         )
-    spec = birth_of(entry)
     if spec is not None and spec.parent is not None and len(spec.parent) != 16:
         raise ValueError(f"Run {part.run.hex()}: the id of its parent, {spec.parent!r}, does not have 16 bytes.")
 
@@ -265,7 +301,9 @@ class Batch:
         "_lasting",
         "_leased",
         "_leases",
+        "_leaves",
         "_log",
+        "_passed",
         "_rewrites",
         "_rows",
         "_until",
@@ -284,6 +322,8 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
+        self._leaves: list[bytes] = []  # to be put into the tree when somebody looks at it
+        self._passed: tuple[bytes, int] | None = None  # a tree and a term that may write in it
         self._fence: int | None = None
         self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
         self._cut: list[tuple[bytes, bytes]] = []
@@ -318,6 +358,9 @@ class Batch:
         """The tree as this batch will leave it."""
         if self._grown is None:
             self._grown = Tree.decode(self._rows.get("meta", b"tree"))
+        if self._leaves:
+            self._grown.extend(self._leaves)
+            self._leaves = []
         return self._grown
 
     # --- appends
@@ -345,7 +388,7 @@ class Batch:
         before = [self._checked(part, op) for part, _ in op.parts]
         for (part, bodies), head in zip(op.parts, before, strict=True):
             run, entries, first = part.run, part.entries, position + 1
-            prev = GENESIS if head is None else head.leaf
+            prev, listed = (GENESIS, True) if head is None else (head.leaf, not head.imported)
             for entry, body in zip(entries, bodies, strict=True):
                 row, prev = seal(run, entry, body, prev, epoch)
                 position += 1
@@ -353,28 +396,31 @@ class Batch:
                 log.append((place, row))
                 leaves.append(prev)
                 idx.append((idx_key(run, entry.seq), place))
-                if head is None or not head.imported:
+                if listed and (type(entry.to) is Pending or entry.facts.key is not None):
                     rows += lasting(run, position, entry.seq, entry)
             heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
         self._idx += idx
-        for hashed in leaves:
-            self.tree.push(hashed)
+        self._leaves += leaves
         for value in op.blobs:
             self._blobs[value.digest] = value
         self._lasting += rows
-        self._heads.update(heads)
+        for run, head in heads:
+            self._heads[run] = head
         for part, _ in op.parts:
-            if part.root != part.run:
+            if part.root != part.run and self._passed != (part.root, epoch):
                 self._raise_term(part.root, epoch)
+                self._passed = (part.root, epoch)
         if op.claim is not None:
             self._leases[op.claim] = Lease(epoch, self.owner)
+            self._passed = None
         if op.release is not None:
             lease = self.lease(op.release)
             if lease is not None and (lease.epoch, lease.owner) == (epoch, self.owner):
                 self._leases[op.release] = None
+                self._passed = None
         return epoch
 
     def _claim(self, root: bytes, at: float) -> int:
@@ -396,6 +442,7 @@ class Batch:
         fence = self._rows.get("meta", b"fence")
         term = 1 + max(head.epoch if head else 0, lease.epoch if lease else 0, number(fence) if fence else 0)
         self._leases[root] = Lease(term, self.owner)
+        self._passed = None
         if head is not None:
             self.note("lease", at, {"root": root, "epoch": term, "owner": self.described(self.owner), "why": why})
         return term
@@ -429,6 +476,11 @@ class Batch:
             raise ValueError(
                 f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root."
             )
+        actual = 0 if head is None else head.seq
+        if self._passed == (root, op.epoch) and run != root:  # an append of this batch to the same tree was checked so
+            if actual != part.expected:
+                raise self._conflict(part, actual)
+            return head
         top = head if run == root else self.head(root)
         if top is None and run != root and not any(other.run == root for other, _ in op.parts):
             raise Conflict(
@@ -436,7 +488,7 @@ class Batch:
                 " root's birth, was refused, or never made. Nothing was written.",
                 run=run.hex(),
                 expected=part.expected,
-                actual=0 if head is None else head.seq,
+                actual=actual,
             )
         lease = self.lease(root)  # a root may be taken before it is born
         term = max(0 if top is None else top.epoch, 0 if lease is None else lease.epoch)
@@ -457,7 +509,6 @@ class Batch:
                 expected=op.epoch,
                 actual=term,
             )
-        actual = 0 if head is None else head.seq
         if actual != part.expected:
             raise self._conflict(part, actual)
         return head
@@ -490,7 +541,7 @@ class Batch:
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
-        self.tree.push(hashed)
+        self._leaves.append(hashed)
         head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
@@ -571,9 +622,10 @@ class Batch:
         for digest, value in self._blobs.items():
             if not self._rows.has("blob", digest):
                 tables["blob"][digest] = value.data
-        if self._grown is not None:
-            tables["meta"][b"tree"] = self._grown.encode()
-            for level, index, node in self._grown.fresh:
+        if self._leaves or self._grown is not None:
+            grown = self.tree
+            tables["meta"][b"tree"] = grown.encode()
+            for level, index, node in grown.fresh:
                 tables["node"][node_key(level, index)] = node
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:

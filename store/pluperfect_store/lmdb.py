@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
@@ -26,7 +26,7 @@ from pluperfect.settings import get_current_settings
 
 from .files import Files
 from .folding import projected
-from .gates import Gate
+from .gates import Gate, MapResized
 from .health import examined
 from .layout import FILE_FROM
 from .leases import living
@@ -77,7 +77,7 @@ class Store:
         self.files = Files(folder / "blobs")
         self.users = 0
         self._dead: StoreForked | None = None
-        self._closed = False
+        self._closed = self._amid = False
         self._env: Environment | None = None
         self._fresh()
         self._open(check=check)
@@ -88,7 +88,8 @@ class Store:
         self.gate = Gate()
         self.writer = Writer(self, str(self.folder))
         self._opening = threading.Lock()
-        self.grown = threading.Condition(threading.Lock())
+        self._growing = threading.Lock()
+        self.grown = threading.Condition(self._growing)
         self.position = 0
 
     def _open(self, *, check: bool = True) -> Environment:
@@ -107,15 +108,15 @@ class Store:
 
     def alone(self, act: Callable[[], None]) -> None:
         """Do this while no transaction of this process is open; the caller holds the writer's gate."""
-        self.gate.shut()
         try:
+            self.gate.shut()
             act()
         finally:
             self.gate.open()
 
     def committed(self, position: int) -> None:
         """Wake who waits for the log to grow."""
-        with self.grown:
+        with self._growing:  # not as the condition: who is interrupted on the way in would leave it locked
             self.position = position
             self.grown.notify_all()
 
@@ -166,22 +167,9 @@ class Store:
         finally:
             self.gate.leave()
 
-    @contextmanager
-    def rows(self) -> Iterator[Rows]:
+    def rows(self) -> AbstractContextManager[Rows]:
         """A snapshot."""
-        from .environment import MapResized
-
-        while True:
-            with self.inside() as env, ExitStack() as snapshot:
-                try:
-                    rows = snapshot.enter_context(env.read())
-                except MapResized:
-                    pass
-                else:
-                    yield rows
-                    return
-            with self.writer.gate:
-                self.alone(env.adopt)
+        return _Look(self)
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""
@@ -208,7 +196,9 @@ class Store:
 
     def before_fork(self) -> None:
         """Make sure that no transaction is open; reads under way are given a moment to end."""
-        self.writer.gate.acquire()
+        self._amid = self.writer.is_mine()  # a handler of a signal forks amid a commit, which holds the gate already
+        if not self._amid:
+            self.writer.gate.acquire()
         self.writer.mutex.acquire()
         self.gate.shut(_FORK_PATIENCE)
 
@@ -216,11 +206,12 @@ class Store:
         """Go on as if nothing had happened."""
         self.gate.open()
         self.writer.mutex.release()
-        self.writer.gate.release()
+        if not self._amid:
+            self.writer.gate.release()
 
     def after_fork_in_child(self) -> None:
         """Close what was inherited, to be opened anew at first use; or, where the parent reads, leave all alone."""
-        reading = self.gate.inside > 0
+        reading = self.gate.inside > 0 or self._amid
         self.writer.forked()
         env, self._env = self._env, None
         self._fresh()
@@ -234,6 +225,43 @@ class Store:
             )
         else:
             env.close()
+
+
+class _Look:
+    """A snapshot of a store, as long as the context lasts. A class: reads are many, and each is short."""
+
+    __slots__ = ("_env", "_rows", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> Rows:
+        store = self._store
+        while True:
+            store.gate.enter()
+            try:
+                store.check()
+                self._env = store.environment()
+                self._rows = self._env.snapshot()
+            except MapResized:
+                store.gate.leave()
+            except BaseException:
+                store.gate.leave()
+                raise
+            else:
+                return self._rows
+            with store.writer.gate:
+                store.alone(self._env.adopt)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            self._rows.close()
+        finally:
+            self._store.gate.leave()
+        if error is not None:
+            damaged = self._env.damaged(error)
+            if damaged is not None:
+                raise damaged from error
 
 
 _stores: Final[dict[str, Store]] = {}

@@ -148,6 +148,9 @@ class _Settled:
         if self._error is not None:
             raise self._error
 
+    def extend(self, part: Part) -> bool:
+        return False
+
     def notify(self, callback: Callable[[], None]) -> None:
         callback()
 

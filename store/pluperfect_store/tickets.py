@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .ledger import Prepared
 
 if TYPE_CHECKING:
+    from pluperfect.hooks import Part
+
     from .environment import Transaction
     from .writer import Writer
 
@@ -34,17 +36,23 @@ class Pending:
 
     def wait(self, timeout: float | None = None) -> None:
         """
-        Wait for the commit; see `pluperfect.hooks.Ticket.wait`. Ctrl-C ends the wait, not the append.
+        Wait for the commit, or make it; see `pluperfect.hooks.Ticket.wait`. Ctrl-C ends the wait, not the append.
 
         Raises:
-            StoreError: Also where the writer thread, in a callback, would wait for itself.
+            StoreError: Also where the thread that writes, in a callback, would wait for itself.
         """
+        if not self.done and timeout is None:
+            self._writer.lead(self)
         if not self.done:
             lock = self._writer.attend(self)
             if lock is not None and not lock.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
                 raise TimeoutError(f"The append is not committed after {timeout} seconds; it goes on.")
         if self.error is not None:
             raise self.error
+
+    def extend(self, part: Part) -> bool:
+        """Let the append go on with more entries of its run, as one; see `pluperfect.hooks.Ticket.extend`."""
+        return self._writer.extend(self, part)
 
     def notify(self, callback: Callable[[], None]) -> None:
         """Call this, in the writer thread, once the append is done; at once where it is done already."""

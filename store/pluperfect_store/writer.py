@@ -1,9 +1,10 @@
 """
-Group commit: one thread of each process writes what all others append, many appends to a transaction.
+Group commit: at any time one thread of each process writes what all have appended, many appends to a transaction.
 
-While one batch is being synced the next one collects. Who waits for a ticket wakes the thread; what nobody
-waits for rides along with the next batch, or goes at the end of its hold. A refused append fails alone, and
-an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
+While one batch is being synced the next one collects. Who waits for a ticket while nobody writes or waits writes the
+batch himself: to hand it to another thread and to be woken by it costs about as much as the work. Else a thread of the
+writer's own does: what several wait for, and at the end of its hold what nobody waits for. A refused append fails
+alone, and an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
 
 Queue, thread and errors of a commit are one class: they share one lock and one order of events.
 """
@@ -15,16 +16,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
 
+from .gates import MapFull, MapResized
 from .layout import encode_value
 from .leases import this_process
-from .ledger import Batch, Changes, Prepared, end_of
+from .ledger import Batch, Changes, Prepared, continued, end_of
 from .tickets import Pending
 
 if TYPE_CHECKING:
+    from pluperfect.hooks import Part
+
     from .environment import Environment, Transaction
 
 __all__ = ["House", "Writer"]
@@ -36,6 +41,7 @@ _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes
 _QUEUE_BYTES: Final = 2 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
 _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
+_SOON: Final = 1.0
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
 _NOTHING: Final = Prepared((), 0, 0, ())
@@ -89,6 +95,9 @@ class Writer:
         self._bytes = self._waited = self._pressed = 0
         self._due = self._alarm = _NEVER
         self._thread: threading.Thread | None = None
+        self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
+        self._sealed: _Sealed | None = None  # what is about to be committed
+        self._left: list[Pending] | None = None  # what is being written by somebody who may be interrupted
         self._stopping = False
         self._broken: BaseException | None = None
         self._checked = time.monotonic()
@@ -117,7 +126,7 @@ class Writer:
         due = time.monotonic() + hold
         with self.mutex:
             self._check()
-            while self._bytes > _QUEUE_BYTES and not self._is_me():
+            while self._bytes > _QUEUE_BYTES and not self.is_mine():
                 self._pressed += 1
                 try:
                     self._wake.notify()
@@ -140,14 +149,80 @@ class Writer:
                     self._wake.notify()
         return pending
 
+    def extend(self, pending: Pending, part: Part) -> bool:
+        """Let a queued append go on with more entries of its run; False where it is too late, or others came after it."""
+        queue = self._queue
+        if not pending.queued or not queue or queue[-1] is not pending or pending.op is None:
+            return False
+        longer = continued(pending.op, part)
+        if longer is None:
+            return False
+        with self.mutex:
+            if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
+                return False
+            self._bytes += longer.size - pending.op.size
+            for key in longer.keys:
+                self._keys[key] = pending
+            pending.op = longer
+        return True
+
+    def lead(self, pending: Pending) -> None:
+        """
+        Write the batch that this append is in, here, where nobody else writes or waits.
+
+        The thread that waits may be interrupted anywhere, by a signal or at the end of its time. What it leaves is finished
+        by the writer's own thread; the interruption goes its way.
+        """
+        me = threading.get_ident()
+        batch: list[Pending] = []
+        mine = False
+        try:
+            with self.mutex:
+                if not pending.queued or self._is_busy():
+                    return
+                mine = True
+                self._writing = me
+                self._left = batch = self._flying = [
+                    other for other in self._queue if not other.done
+                ]  # from here on it is finished, if not here
+                self._emptied()
+            with self.gate:
+                self._write(batch)
+            self._left = None
+        except BaseException as error:
+            if not mine or self._interrupted(error):
+                raise
+            self._left = None
+            _log.exception("the writer of store %s stopped", self._name)
+            self._fail_stop(batch, error)
+        finally:
+            if mine and self._writing == me:
+                self._writing = 0
+                if self._waited or self._pressed or self._alarm < 0 or self._stopping or self._left is not None:
+                    with self.mutex:
+                        self._wake.notify()
+
+    def _is_busy(self) -> bool:
+        """Whether somebody writes or waits, or more is to be done than one who waits for his own append should do."""
+        return bool(
+            self._writing
+            or self._waited
+            or self._left is not None
+            or self._stopping
+            or self._bytes > _MOST_BYTES
+            or len(self._queue) > _MOST_OPS
+            or any(pending.job is not None for pending in self._queue)
+        )
+
     def attend(self, pending: Pending) -> threading.Lock | None:
         """A lock that is let go of when this is done, or None where it is done already."""
         with self.mutex:
             if pending.done:
                 return None
-            if self._is_me():
+            if self.is_mine():
                 raise StoreError(
-                    "A callback of a ticket runs in the writer thread; it must not wait for another ticket there."
+                    "A callback of a ticket runs in the thread that writes, and so may the handler of a signal: it must not wait for"
+                    " another ticket there."
                 )
             self._want(pending)
             lock = threading.Lock()
@@ -216,7 +291,7 @@ class Writer:
             thread = self._thread
             self._wake.notify()
             self._room.notify_all()
-        if thread is not None and not self._is_me():
+        if thread is not None and not self.is_mine():
             thread.join(timeout)
 
     def forked(self) -> None:
@@ -229,8 +304,11 @@ class Writer:
 
     # --- the thread
 
-    def _is_me(self) -> bool:
-        return self._thread is not None and self._thread.ident == threading.get_ident()
+    def is_mine(self) -> bool:
+        """Whether the thread that asks is the one that writes."""
+        return self._writing == threading.get_ident() or (
+            self._thread is not None and self._thread.ident == threading.get_ident()
+        )
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -249,22 +327,32 @@ class Writer:
         last = 0
         while True:
             batch = self._next(last)
-            if not batch:
+            if batch is None:
                 return
             last = sum(pending.waited for pending in batch)
+            left, self._left = self._left, None
             try:
                 with self.gate:
-                    self._write(batch)
+                    if left is not None:
+                        self._finish(left)
+                    elif batch:
+                        self._write(batch)
             except BaseException as error:  # nobody would hear of it in this thread: the callers have to
                 _log.exception("the writer of store %s stopped", self._name)
                 self._fail_stop(batch, error)
-            self._flying = []
+            self._writing = 0
 
-    def _next(self, last: int) -> list[Pending]:
-        """The next batch, once there is reason to write one; empty at the end."""
+    def _next(self, last: int) -> list[Pending] | None:
+        """The next batch, once there is reason to write one; None at the end."""
         with self.mutex:
             while True:
-                if self._queue:
+                if self._writing:
+                    self._alarm = -_NEVER
+                    self._wake.wait(_SOON)  # whoever writes looks who waits, when he is done
+                elif self._left is not None:
+                    self._writing = threading.get_ident()
+                    return self._left
+                elif self._queue:
                     if self._waited or self._pressed or self._stopping:
                         break
                     left = self._due - time.monotonic()
@@ -273,36 +361,85 @@ class Writer:
                     self._alarm = self._due
                     self._wake.wait(left)
                 elif self._stopping:
-                    return []
+                    return None
                 else:
                     self._due = self._alarm = _NEVER
                     left = self._beat - time.monotonic() if self._held else None
                     if left is not None and left <= 0:
+                        self._writing = threading.get_ident()
                         return [Pending(self, _NOTHING)]
                     self._wake.wait(left)
             self._alarm = -_NEVER  # awake: nobody has to be woken
+            self._writing = threading.get_ident()
         if last > 1 and not self._stopping:
             # Those who were just served come again within moments; without this pause half of them miss the batch.
             until = time.monotonic() + _GATHER
             while self._waited < last and time.monotonic() < until:
                 time.sleep(_NAP)
         with self.mutex:
-            batch: list[Pending] = []
-            size = 0
-            queue = self._queue
-            while queue and len(batch) < _MOST_OPS and size < _MOST_BYTES and (queue[0].job is None or not batch):
-                pending = queue.popleft()
-                pending.queued = False
-                self._waited -= pending.waited
-                size += pending.op.size if pending.op is not None else 0
-                batch.append(pending)
-                if pending.job is not None:
-                    break
+            return self._taken()
+
+    def _taken(self) -> list[Pending]:
+        """The batch to write now, taken from the queue."""
+        batch: list[Pending] = []
+        size = 0
+        queue = self._queue
+        while queue and len(batch) < _MOST_OPS and size < _MOST_BYTES and (queue[0].job is None or not batch):
+            pending = queue.popleft()
+            pending.queued = False
+            if pending.done:  # whoever wrote it was interrupted before he took it out
+                continue
+            self._waited -= pending.waited
+            size += pending.op.size if pending.op is not None else 0
+            batch.append(pending)
+            if pending.job is not None:
+                break
+        self._flying = batch
+        if queue:
             self._bytes -= size
-            self._due = time.monotonic() if queue else _NEVER
-            self._flying = batch
+            self._due = time.monotonic()
             self._room.notify_all()
+        else:
+            self._emptied()
         return batch
+
+    def _emptied(self) -> None:
+        """All that was queued is being written."""
+        for pending in self._queue:
+            pending.queued = False
+        self._queue.clear()
+        self._bytes = self._waited = 0
+        self._due = _NEVER
+        if self._pressed:
+            self._room.notify_all()
+
+    def _interrupted(self, error: BaseException) -> bool:
+        """
+        Whether this was raised into the thread that waits and therefore writes, from outside: by a handler of a signal, or at
+        the end of its time. It is no fault of what is written.
+        """
+        if self._thread is not None and self._thread.ident == threading.get_ident():
+            return False
+        if not isinstance(error, Exception):
+            return True
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        return last is not None and not str(last.tb_frame.f_globals.get("__name__")).startswith("pluperfect")
+
+    def _finish(self, batch: list[Pending]) -> None:
+        """Do what is left of a batch whose writer was interrupted, wherever that was."""
+        sealed, self._sealed = self._sealed, None
+        if sealed is not None and not all(pending.done for pending in sealed.batch):
+            with self._house.environment().read() as rows:
+                there = rows.get("log", sealed.end[0]) == sealed.end[1]
+            if there:
+                self._house.committed(int.from_bytes(sealed.end[0], "big"))
+                self._resolve(sealed.batch, sealed.refused)
+        self._tell([pending for pending in batch if pending.done])
+        rest = [pending for pending in batch if not pending.done]
+        if rest:
+            self._write(rest)
 
     def _write(self, batch: list[Pending]) -> None:
         try:
@@ -310,6 +447,8 @@ class Writer:
         except _CommitFailedError as failed:
             self._after_failed_commit(batch, failed)
         except Exception as error:
+            if self._interrupted(error):
+                raise
             if self._house.environment().is_full(error):
                 self._resolve(batch, self._no_room(error))
             elif len(batch) == 1:
@@ -321,8 +460,6 @@ class Writer:
 
     def _transact(self, batch: list[Pending]) -> None:
         """One transaction, done again as often as the map has to be mended."""
-        from .environment import MapFull, MapResized
-
         house = self._house
         env = house.environment()
         while True:
@@ -344,10 +481,9 @@ class Writer:
             env.reader_check()
 
     def _attempt(self, env: Environment, batch: list[Pending]) -> tuple[int, dict[int, BaseException]]:
-        from .environment import MapFull
-
         refused: dict[int, BaseException] = {}
         beat = 0.0
+        self._sealed = None
         txn = env.write()
         try:
             gathered = Batch(txn.rows, end_of(txn.rows), self._house.owner)
@@ -359,6 +495,8 @@ class Writer:
                     try:
                         pending.answer = gathered.take(pending.op)
                     except (Conflict, ValueError, TypeError, OverflowError) as error:
+                        if self._interrupted(error):
+                            raise
                         refused[id(pending)] = error
                         if isinstance(error, Fenced):
                             gathered.refused(pending.op, error)
@@ -381,11 +519,15 @@ class Writer:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
             raise
+        if gathered.end is not None:
+            self._sealed = _Sealed(batch, gathered.end, refused)
         try:
             txn.commit()
         except MapFull:
             raise
         except Exception as error:
+            if self._interrupted(error):
+                raise
             raise _CommitFailedError(error, gathered.end, refused) from error
         self._held.difference_update(gathered.leases)
         self._held |= mine
@@ -454,16 +596,30 @@ class Writer:
                             del keys[key]
             if batch and self._last is batch[-1]:
                 self._last = None
-        # Nobody can join those who wait any more, since all of the batch is marked as done.
+        self._tell(batch)
+
+    @staticmethod
+    def _tell(batch: list[Pending]) -> None:
+        """Wake who waits for these. Nobody can join them any more, since all are marked as done."""
         for pending in batch:
-            for lock in pending.waiters or ():
-                lock.release()
-            for callback in pending.callbacks or ():
+            while pending.waiters:
+                with suppress(RuntimeError):  # it was let go of already, just before an interruption
+                    pending.waiters[-1].release()
+                pending.waiters.pop()
+            while pending.callbacks:
+                callback = pending.callbacks.pop(0)
                 try:
                     callback()
                 except Exception:
                     _log.exception("a callback of a ticket raised")
-            pending.waiters = pending.callbacks = None
+
+
+class _Sealed(NamedTuple):
+    """A transaction that is about to be committed: its appends, its last row and the key of that, and whom it has refused."""
+
+    batch: list[Pending]
+    end: tuple[bytes, bytes]
+    refused: dict[int, BaseException]
 
 
 class _CommitFailedError(Exception):

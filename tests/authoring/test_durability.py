@@ -37,6 +37,9 @@ class Waits:
                 waits.count += not ticket.done
                 ticket.wait(timeout)
 
+            def extend(self, part):
+                return ticket.extend(part)
+
             def notify(self, callback):
                 ticket.notify(callback)
 

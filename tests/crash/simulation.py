@@ -193,6 +193,9 @@ class Promise:
             raise self._error
         self._disk.world.acknowledged |= self.entries
 
+    def extend(self, part):
+        return False
+
     def notify(self, callback):
         self._disk.awaited(self)
         callback()

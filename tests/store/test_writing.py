@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import os
+import random
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -98,16 +99,40 @@ def test_a_wait_that_times_out_leaves_the_append_alone(log):
     assert log.position() == 3
 
 
-def test_an_interrupt_ends_the_wait_and_not_the_append(log):
+@contextmanager
+def busy(log):
+    """As if another process held LMDB's lock."""
+    taken, over = threading.Event(), threading.Event()
+
+    def hold():
+        with log._store.writer.gate:
+            taken.set()
+            over.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(20)
+    yield
+    over.set()
+    holder.join()
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["who waits writes", "another writes"])
+def test_an_interrupt_ends_the_wait_and_not_the_append(log, alone):
     """35. Ending a wait, by a timeout or an interrupt, does not end the append."""
-    store = log._store
-    with store.writer.gate:
+    writer = log._store.writer
+    with busy(log):
+        if not alone:
+            first = log.append([whole(new_id())], epoch=1)
+            first.notify(lambda: None)
+            while not writer._writing:
+                time.sleep(0.001)
         ticket = log.append([whole(new_id())], epoch=1)
 
         def press():
-            while ticket.waiters is None:
+            while not writer._writing if alone else ticket.waiters is None:
                 time.sleep(0.001)
-            _thread.interrupt_main(signal.SIGINT) if os.name != "posix" else os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
 
         presser = threading.Thread(target=press)
         presser.start()
@@ -117,7 +142,55 @@ def test_an_interrupt_ends_the_wait_and_not_the_append(log):
         assert not ticket.done
     ticket.wait()
 
-    assert log.position() == 3
+    assert log.position() == (3 if alone else 6)
+
+
+class Rung(Exception):
+    """What a handler of the user's raises."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told
+@pytest.mark.parametrize("error", [Rung, KeyboardInterrupt, ValueError], ids=lambda error: error.__name__)
+def test_who_is_interrupted_anywhere_in_a_commit_hears_of_it_and_the_append_is_made_once(log, error):
+    """35. The thread that waits writes itself where nobody else does, and may be interrupted between any two steps of it."""
+    chance, main = random.Random(1), threading.main_thread().ident
+    inside = heard = 0
+
+    def ring(number, frame):
+        raise error("enough")
+
+    before = signal.signal(signal.SIGUSR1, ring)
+    tickets = []
+    try:
+        for _ in range(400):
+            ticket = log.append([whole(new_id())], epoch=1)
+            tickets.append(ticket)
+            rung, after = threading.Event(), chance.uniform(0, 1.5e-3)
+
+            def press(delay=after, rung=rung):
+                time.sleep(delay)  # where it rings is left to chance
+                signal.pthread_kill(main, signal.SIGUSR1)
+                rung.set()
+
+            presser = threading.Thread(target=press)
+            try:
+                presser.start()
+                ticket.wait()
+                rung.wait(20)
+            except error as raised:
+                assert str(raised) == "enough"
+                heard += 1
+                inside += not ticket.done
+            presser.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    for ticket in tickets:
+        ticket.wait()
+
+    assert heard > 390  # what rings in a callback of the garbage collector, Python tells nobody
+    assert inside > 20
+    assert log.position() == 1200
+    assert log.verify().sound
 
 
 def test_a_callback_may_append_but_not_wait(log):

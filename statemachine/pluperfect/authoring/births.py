@@ -74,30 +74,31 @@ def born(request: Request) -> Frame:
         Divergence: The recorded call had other inputs.
         Refused: A rule refused the birth.
     """
-    from .logs import nearest_log
-
     authored, args, kwargs = request.authored, request.args, request.kwargs
     parent = current_frame.get()
     if parent is not None:
         parent.checkpoint()
         log = parent.log
     else:
+        from .logs import nearest_log
+
         log = nearest_log()
     definition = log.define(authored)
-    if parent is not None and definition.options.get("idempotency_key") is not None:
+    options = definition.options
+    if parent is not None and authored.kind == "flow" and options.get("idempotency_key") is not None:
         raise ValueError(
             f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
             " run of its own; inside of another run a call is found again by its place there. Call"
             f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
         )
     arguments = authored.binder(args, kwargs)
-    level = definition.options["durability"] or ("effect" if parent is None else parent.level)
-    if level != "effect" and definition.options["on_interrupt"] == "fail":
+    level = options["durability"] or ("effect" if parent is None else parent.level)
+    if level != "effect" and options["on_interrupt"] == "fail":
         raise ValueError(
             f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={level!r} inherited from its"
             " caller. Give it durability='effect'."
         )
-    waits = request.wait_for or holds_runs(args) or holds_runs(kwargs)
+    waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
     bad: ParameterTypeError | None = None
     if not waits:
         try:
@@ -107,8 +108,8 @@ def born(request: Request) -> Frame:
         else:
             if args is not request.args or kwargs is not request.kwargs:
                 arguments = authored.binder(args, kwargs)
-    inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow")
-    key = definition.options.get("idempotency_key") if parent is None else None
+    inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow", waits=waits)
+    key = options.get("idempotency_key") if parent is None else None
     if parent is None:
         run_id = request.root_id or (
             keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
@@ -141,7 +142,7 @@ def born(request: Request) -> Frame:
             log.recorded_options(definition),
             level,
             authored.entry if authored.kind == "flow" else "",
-            _upstream(request, session, waits=bool(waits)),
+            _upstream(request, session, waits=waits),
             key,
             request.site,
             request.forked,
@@ -158,7 +159,7 @@ def born(request: Request) -> Frame:
             arguments=arguments,
             fresh=fresh,
             wait_for=request.wait_for,
-            waits=bool(waits),
+            waits=waits,
         )
         if parent is not None:
             if parent.shared is not None and run.id == run_id:
@@ -249,9 +250,10 @@ def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes
             if source is not None:
                 found[source] = None
     for sources in (session.sources, session.log.items):
-        for source in sources.among((*request.args, *request.kwargs.values())):
-            found[source] = None
-    return tuple(found)
+        if sources.known:
+            for source in sources.among((*request.args, *request.kwargs.values())):
+                found[source] = None
+    return tuple(found) if found else ()
 
 
 def _be_born(frame: Frame) -> None:

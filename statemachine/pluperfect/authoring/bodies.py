@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, copy_context
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -37,12 +37,8 @@ def call_body(frame: Frame) -> State:
     token = current_frame.set(frame)
     ended = False
     try:
-        with _entered(frame) if frame.attending.entering and frame.remote is None else _NOTHING:
-            frame.checkpoint()  # its time may have come to an end while it waited to begin
-            value = _value_of(frame)
-            for future in _left_open(frame):
-                future.wait()
-            frame.checkpoint()
+        managers = frame.attending.contexts(frame.run, frame.definition) if frame.remote is None else ()
+        value = _within_all(managers, frame) if managers else _led(frame)
         outcome = outcomes.returned(frame, value)
         ended = True
     except BaseException as error:
@@ -50,16 +46,37 @@ def call_body(frame: Frame) -> State:
         ended = True
     finally:
         try:
-            _close_generators(frame)
-            frame.take_back(ended=ended)
-            for future in _left_open(frame):
-                future.wait()
+            if frame.called:
+                _close_generators(frame)
+                frame.take_back(ended=ended)
+                for future in _left_open(frame):
+                    future.wait()
+            frame.deadline = None
         finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
             try:
-                _leave(frame, ended=ended)
+                if frame.called or frame.runner is not None:
+                    _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
     return outcome
+
+
+def _led(frame: Frame) -> Any:
+    """What the function returns once all that it has called is ended."""
+    frame.checkpoint()  # its time may have come to an end while it waited to begin
+    value = _value_of(frame)
+    if frame.called:
+        for future in _left_open(frame):
+            future.wait()
+    frame.checkpoint()
+    return value
+
+
+def _within_all(managers: Sequence[AbstractContextManager[Any]], frame: Frame) -> Any:
+    with ExitStack() as stack:
+        for manager in managers:
+            stack.enter_context(manager)
+        return _led(frame)
 
 
 async def await_body(frame: Frame) -> State:
@@ -205,16 +222,6 @@ def _value_of(frame: Frame) -> Any:
 
 def _listed(value: Any) -> Any:
     return list(cast("Iterator[Any]", value)) if type(value) is GeneratorType else value
-
-
-_NOTHING: Final = nullcontext()
-
-
-@contextmanager
-def _entered(frame: Frame) -> Iterator[None]:
-    with ExitStack() as stack:
-        _enter(stack, frame)
-        yield
 
 
 def _enter(stack: ExitStack, frame: Frame) -> None:

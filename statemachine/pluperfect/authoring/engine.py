@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
-from ..states import Retrying
+from ..states import Completed, Retrying
 from ..transitions import Run, Transition
 from . import outcomes, upstream
 from .announce import announce_call, announce_submission
@@ -244,6 +244,11 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     assert state is not None
     if not state.final:
         raise stopped(frame)
+    if not return_state and type(state) is Completed and "live" in (held := vars(state)):
+        value = held["live"]
+        if parent is not None:
+            frame.session.sources.remember(value, run.id)
+        return value
     frame.log.show(state, run)
     if return_state:
         live = state.live

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from ..course import Propose
 from ..errors import PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
-from ..rules import Proposal, Question, settle
+from ..rules import Proposal, Question, Verdict, settle
 from ..states import PLAIN, Cached, Completed, Failed, Packed, Pending, Retrying, Running, State, TimedOut
 from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
@@ -46,49 +47,42 @@ _ENDS: Final = frozenset({Completed, Failed, TimedOut})
 class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
-    __slots__ = (
-        "_cues",
-        "_stopped",
-        "abandoned",
-        "args",
-        "arguments",
-        "assets",
-        "attending",
-        "cache_key",
-        "children",
-        "closed",
-        "cut_off",
-        "deadline",
-        "definition",
-        "fresh",
-        "generator",
-        "held",
-        "hit",
-        "hold",
-        "kwargs",
-        "level",
-        "limit",
-        "limiter",
-        "live_payload",
-        "lock",
-        "looked",
-        "name",
-        "outcome",
-        "parent",
-        "remote",
-        "replay",
-        "run",
-        "runner",
-        "salt",
-        "session",
-        "shared",
-        "thread",
-        "ticket",
-        "turn",
-        "untold",
-        "wait_for",
-        "waits",
-    )  # fmt: skip
+    # What most runs never have stands here once: to set it for each of them would cost as much as all that they do have.
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    held: tuple[Entry, ...] = ()
+    ticket: Ticket | None = None
+    cache_key: CacheKey | None = None
+    hit: tuple[Any, Any] | None = None
+    looked: Facts | None = None
+    """What the look-up gave, while questions are being answered."""
+    limiter: asyncio.Timeout | None = None
+    """Of a body that is awaited."""
+    live_payload: Any = NO_PAYLOAD
+    runner: Runner | None = None
+    remote: Any = None
+    """The runner that calls the body elsewhere."""
+    name: str | None = None
+    """A name that could be made only when the arguments had been resolved."""
+    closed: bool = False
+    """A generator whose consumer wants no more."""
+    generator: Any = None
+    """Refers weakly to what its consumer iterates over."""
+    outcome: State | None = None
+    assets: Any = None
+    thread: int = 0
+    untold: Sequence[tuple[Run, Transition]] = ()
+    cut_off: bool = False
+    replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
+    """Successes of earlier attempts."""
+    deadline: float | None = None
+    shared: Shared | None = None
+    """What answers the calls of this body besides its own record."""
+    salt: int = 0
+    _stopped: bool = False
+    _cues: Cues | None = None
+    _children: Children | None = None
+    _asked: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -105,51 +99,53 @@ class Frame:
         waits: bool = False,
     ) -> None:
         self.session: Session = session
+        self.log: OpenLog = session.log
         self.definition: Definition = definition
         self.run = run
         self.parent: Frame | None = parent
         self.attending: Attending = session.log.attending(definition)
-        self.args: tuple[Any, ...] = args
-        self.kwargs: dict[str, Any] = kwargs
+        self.args = args
+        self.kwargs = kwargs
         self.arguments: dict[str, Any] = arguments
         self.fresh: bool = fresh  # no child of this run can be in the log yet
         self.wait_for: Any = wait_for
         self.waits: bool = waits
-        self.level: str = run.birth.durability if run.spec is not None else "effect"
+        self.level: str = run.spec.durability if run.spec is not None else "effect"
         self.hold: float = HOLDS[self.level]
-        self.held: tuple[Entry, ...] = ()
-        self.ticket: Ticket | None = None
-        self.cache_key: CacheKey | None = None
-        self.hit: tuple[Any, Any] | None = None
-        self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
-        self.limit: float = definition.options.get("timeout_seconds") or 0.0
-        self.limiter: asyncio.Timeout | None = None  # of a body that is awaited
-        self.live_payload: Any = NO_PAYLOAD
-        self.runner: Runner | None = None
-        self.remote: Any = None  # the runner that calls the body elsewhere
-        self.name: str | None = None  # a name that could be made only when the arguments had been resolved
-        self.closed: bool = False  # a generator whose consumer wants no more
-        self.generator: Any = None  # refers weakly to what its consumer iterates over
-        self.outcome: State | None = None
-        self.assets: Any = None
-        self.thread = 0
-        self.untold: list[tuple[Run, Transition]] = []
-        self.abandoned: set[int] = set()  # threads whose bodies were given up
         self.lock: threading.Lock = threading.Lock()
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
-        self.cut_off = False
-        self.children: Children = Children()
-        self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
-        self.deadline: float | None = None
-        self._stopped: bool = False
-        self.shared: Shared | None = None  # what answers the calls of this body besides its own record
-        self._cues: Cues | None = None
-        self.salt: int = 0
+        self.abandoned: set[int] = set()  # threads whose bodies were given up
+        self.limit: float = definition.options.get("timeout_seconds") or 0.0
+        if self.limit:
+            session.watched = True
 
     @property
-    def log(self) -> OpenLog:
-        """The log that this run is recorded in."""
-        return self.session.log
+    def children(self) -> Children:
+        """The calls of the body at hand."""
+        made = self._children
+        if made is None:
+            with self.lock:
+                made = self._children = self._children or Children()
+        return made
+
+    @property
+    def called(self) -> bool:
+        """Whether the body at hand has called anything."""
+        return self._children is not None
+
+    def inherited(self, option: str) -> Any:
+        """What the run says by this option, or what those that called it say."""
+        value = self.definition.options.get(option)
+        above = self.parent
+        if value is not None or above is None:
+            return value
+        known = above._asked
+        if known is None:
+            known = above._asked = {}
+        elif option in known:
+            return known[option]
+        value = known[option] = above.inherited(option)
+        return value
 
     @property
     def flow(self) -> Frame | None:
@@ -181,22 +177,28 @@ class Frame:
             return self._settled(effect)
 
     def _settled(self, effect: Propose) -> Run | Question:
-        run, to, facts = self.run, effect.to, effect.facts
+        run, to, facts, kind = self.run, effect.to, effect.facts, type(effect.to)
         at = self.log.clock.now()
-        if type(to) is Running:
+        if kind is Running:
             if type(run.state) is Pending:
-                if self.looked is None or not facts.answers:
-                    self.looked = reuse.look_up(self, facts, at)
-                facts = replace(self.looked, answers=facts.answers)
+                looked = self.looked
+                if looked is None or not facts.answers:
+                    looked = self.looked = reuse.look_up(self, facts, at)
+                facts = looked if facts.answers is None else replace(looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
-        elif type(to) is Completed and self.cache_key is not None:
-            facts = replace(reuse.stored_under_key(self, to, at), answers=facts.answers)
-        if self.definition.options.get("assets") and type(to) in _ENDS and type(run.state) is Running:
+        elif kind is Completed and self.cache_key is not None:
+            facts = replace(reuse.stored_under_key(self, cast("Completed", to), at), answers=facts.answers)
+        if kind in _ENDS and self.definition.options.get("assets") and type(run.state) is Running:
             from .assets import materializations
 
             facts = replace(facts, assets=materializations(self))
-        decision = self._judge(Proposal(to, at, facts))
+        proposal = Proposal(to, at, facts)
+        verdict, by = self.attending.review(run, proposal, self.definition)
+        if verdict is None:
+            decision = settle(run, proposal, None, "", self.session.epoch)
+        else:
+            decision = self._judged(proposal, verdict, by)
         if type(decision) is Question:
             return decision
         entry = cast("Entry", decision)
@@ -226,22 +228,18 @@ class Frame:
         """Give the run, which is not recorded yet, its own name."""
         self.run = replace(self.run, spec=replace(self.run.birth, run_name=name))
 
-    def _judge(self, proposal: Proposal) -> Entry | Question:
-        run = self.run
-        if self.attending.reviewers:
-            verdict, by = self.attending.review(run, proposal, self.definition)
-            if verdict is not None and verdict.to is not None:
-                given = verdict.to
-                if isinstance(given, Completed) and given.data is None and given is not proposal.to:
-                    given = replace(given, data=Packed(PLAIN, b"\xc0"))  # the rule gave no result: it is None
-                verdict = replace(verdict, to=outcomes.packed(self, given))
-                live = proposal.to.live if isinstance(proposal.to, Failed | TimedOut) else None
-                given = verdict.to
-                if live is not None and given is not None and given.live is None and not given.is_completed():
-                    given.carry(live)
-        else:
-            verdict, by = None, ""
-        decision = settle(run, proposal, verdict, by, self.session.epoch)
+    def _judged(self, proposal: Proposal, verdict: Verdict, by: str) -> Entry | Question:
+        """What comes of a proposal to which a rule has spoken."""
+        if verdict.to is not None:
+            given = verdict.to
+            if isinstance(given, Completed) and given.data is None and given is not proposal.to:
+                given = replace(given, data=Packed(PLAIN, b"\xc0"))  # the rule gave no result: it is None
+            verdict = replace(verdict, to=outcomes.packed(self, given))
+            live = proposal.to.live if isinstance(proposal.to, Failed | TimedOut) else None
+            given = verdict.to
+            if live is not None and given is not None and given.live is None and not given.is_completed():
+                given.carry(live)
+        decision = settle(self.run, proposal, verdict, by, self.session.epoch)
         if isinstance(decision, Question) and decision.option not in self.definition.options:
             raise PluginError(
                 f"Rule {by!r} asks about the option {decision.option!r}, which {self.definition.name} does not have."
@@ -250,11 +248,11 @@ class Frame:
 
     def record(self, *entries: Entry) -> None:
         """Append entries to the run's log, ahead of durability."""
-        run = self.run
-        part = Part(run.id, self.session.root, run.seq - len(self.held), (*self.held, *entries))
+        run, held, session = self.run, self.held, self.session
+        part = Part(run.id, session.root, run.seq - len(held), held + entries)
         for entry in entries:
             run = self._evolve(run, entry)
-        self.ticket = self.session.append(part, self.hold)
+        self.ticket = session.append(part, self.hold, self.ticket)
         self.run, self.held = run, ()
 
     def hold_back(self, entry: Entry) -> None:
@@ -264,8 +262,8 @@ class Frame:
 
     def _evolve(self, run: Run, entry: Entry) -> Run:
         run = apply(run, entry)
-        if self.attending.recorders and isinstance(entry, Transition):
-            self.untold.append((run, entry))
+        if self.attending.recorders and type(entry) is Transition:
+            self.untold = [*self.untold, (run, entry)]
         return run
 
     def send(self) -> None:
@@ -291,16 +289,17 @@ class Frame:
         Returns:
             When the body begins, in seconds of the monotonic clock.
         """
-        self.children = Children()
-        self.replay = self.assets = self.deadline = self._cues = None
-        self._stopped = False
-        self.salt = self.run.generation
-        self.thread: int = threading.get_ident()
-        if self.definition.kind == "flow" and self.limit:
-            self.deadline = time.monotonic() + self.limit
-        payload = self.run.payload
-        self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
-        return time.monotonic()
+        run, began = self.run, time.monotonic()
+        if run.attempt > 1 or run.loop_count > 1 or self._children is not None or self._cues is not None:
+            self._children = self.replay = self.assets = self.deadline = self._cues = None
+            self._stopped = False
+            payload = run.payload
+            self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
+        self.salt = run.generation
+        self.thread = threading.get_ident()
+        if self.limit and self.definition.kind == "flow":
+            self.deadline = began + self.limit
+        return began
 
     def cut(self, why: str = "the run that called it ran into its timeout") -> None:
         """
@@ -308,16 +307,19 @@ class Frame:
 
         What comes of the body after this is dropped.
         """
+        self.session.watched = True
         self.children.cut(why)
         with self.turn:
             if not self.run.final and not self.cut_off:
                 state = Failed(why, "cancelled")
                 state.carry(UpstreamFailed(state.message))
                 self._settled(Propose(state))
-            self.cut_off: bool = True
+            self.cut_off = True
 
     def checkpoint(self) -> None:
         """Called at each call into the engine: stop a body whose run has ended."""
+        if not self.session.watched:
+            return
         frame: Frame | None = self
         while frame is not None:
             if frame._stopped or frame.cut_off or (frame.abandoned and threading.get_ident() in frame.abandoned):
@@ -399,7 +401,8 @@ class Frame:
     def take_back(self, *, ended: bool) -> None:
         """The body is over: its deadline is off, and what it submitted and nobody has begun is taken back."""
         self.deadline = None
-        self.children.take_back(ended=ended)
+        if self._children is not None:
+            self._children.take_back(ended=ended)
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""

@@ -19,7 +19,12 @@ LIMIT: Final = 16_384
 """An input of a task that takes more bytes than this is recorded by its digest alone."""
 
 
-def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole: bool) -> tuple[Input, ...]:
+_SIZED: Final = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+
+
+def inputs_of(
+    arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole: bool, waits: bool = True
+) -> tuple[Input, ...]:
     """
     The inputs of a call as the log keeps them.
 
@@ -27,10 +32,11 @@ def inputs_of(arguments: Mapping[str, Any], pack: Callable[[Any], Any], *, whole
         arguments: By parameter.
         pack: Encodes a value.
         whole: Record every value, whatever its size: a flow is resumed from them.
+        waits: Whether there may be runs among them.
     """
     made: list[Input] = []
     for name, value in arguments.items():
-        if holds_runs(value):
+        if waits and holds_runs(value):
             bare: Any = value
             while isinstance(bare, Annotation):
                 bare = cast("Annotation[Any]", bare).value
@@ -70,7 +76,10 @@ def _digest(value: Any) -> bytes | None:
 
 def _is_large(value: Any) -> bool:
     """Whether a value is surely over the limit, so that it need not be encoded to find that out."""
-    if isinstance(value, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+    kind = cast("type[Any]", type(value))
+    if kind is int or kind is float or kind is bool or value is None:
+        return False
+    if isinstance(value, _SIZED):
         return len(cast("list[Any]", value)) > LIMIT
     size = getattr(value, "nbytes", 0)
     return isinstance(size, int) and size > LIMIT

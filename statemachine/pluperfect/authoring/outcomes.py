@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -42,6 +44,8 @@ from .futures import Future
 from .signals import LOOP, NO_PAYLOAD, FlowStopped, Signal
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from ..settings import Settings
     from .frames import Frame
     from .logs import OpenLog
@@ -80,17 +84,6 @@ def returned(frame: Frame, value: Any) -> State:
     return state
 
 
-def _asked_for(frame: Frame, option: str) -> Any:
-    """What the run says of its results, or what those that called it say."""
-    here: Frame | None = frame
-    while here is not None:
-        value = here.definition.options.get(option)
-        if value is not None:
-            return value
-        here = here.parent
-    return None
-
-
 def _recorded(frame: Frame, value: Any) -> Any:
     """
     The packed result; None where it is not recorded.
@@ -101,7 +94,7 @@ def _recorded(frame: Frame, value: Any) -> Any:
     own = frame.definition.options.get("persist_result")
     if own is None:
         own = settings.tasks_default_persist_result if frame.definition.kind == "task" else None
-        own = _asked_for(frame, "persist_result") if own is None else own
+        own = frame.inherited("persist_result") if own is None else own
         own = settings.results_persist_by_default if own is None else own
     return _pack(frame, value, settings) if own else None
 
@@ -207,7 +200,7 @@ def _signalled(frame: Frame, signal: Signal) -> State:
 
 def _pack(frame: Frame, value: Any, settings: Settings) -> Any:
     try:
-        serializer = _asked_for(frame, "result_serializer") or settings.results_default_serializer
+        serializer = frame.inherited("result_serializer") or settings.results_default_serializer
         return frame.log.hooks.pack(value) if serializer is None else _serialized(serializer, value)
     except UnpackableValue as error:
         _log.warning(
@@ -353,4 +346,23 @@ def user_traceback(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not str(frame.f_globals.get("__name__", "")).startswith(package)
     ]
-    return "".join(traceback.StackSummary.extract(iter(raw[-40:])).format())
+    return "".join(map(_traced, raw[-40:]))
+
+
+_LOOKED_AGAIN: Final = 1.0
+"""Seconds; a file that was read for a traceback is not looked at again within them, to see whether it was changed."""
+
+_looked: Final[dict[str, float]] = {}
+
+
+def _traced(at: tuple[FrameType, int]) -> str:
+    frame, line = at
+    code, now = frame.f_code, time.monotonic()
+    if now - _looked.get(code.co_filename, -_LOOKED_AGAIN) >= _LOOKED_AGAIN:
+        if len(_looked) > 1_000:
+            _looked.clear()
+        _looked[code.co_filename] = now
+        linecache.checkcache(code.co_filename)
+    text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+    shown = f"    {text}\n" if text else ""
+    return f'  File "{code.co_filename}", line {line}, in {code.co_name}\n{shown}'

@@ -22,7 +22,7 @@ from ..digests import place_of
 from ..divergences import Replay, Upgrade
 from ..errors import ParameterBindError, PluperfectError, SideEffect
 from ..histories import RecordedRun
-from ..hooks import Definition, Log, Runner
+from ..hooks import Definition, Log
 from ..manager import Attending
 from ..states import Completed, Failed, Running, State
 from ..strict import Watch, strict
@@ -88,16 +88,14 @@ class ReplayLog(OpenLog):
 class Led(Frame):
     """A run whose body is called again; what it proposes is held against the record, and what is on record comes of it."""
 
-    __slots__ = ("account",)
-
     account: Account
 
     def begin_body(self) -> float:
         """Make ready for one call of the body, which has all the time it wants."""
         began = super().begin_body()
         self.limit: float = 0.0
-        self.deadline: float | None = None
-        self.runner: Runner | None = Here()
+        self.deadline = None
+        self.runner = Here()
         self.account.begin(self.run.generation)
         return began
 
@@ -126,6 +124,7 @@ class Led(Frame):
         """Its caller has ended."""
         for child in list(self.children.active):
             child.cut(why)
+        self.session.watched = True
         self.cut_off = True
 
 

@@ -18,6 +18,7 @@ from ..errors import RunnerUnavailable, WorkerDied
 from ..hooks import Runner, hookimpl
 from .abroad import work
 from .deadlines import DeadlinePassed
+from .pools import Pool
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +56,7 @@ class ThreadPoolTaskRunner:
         ):
             raise ValueError(f"max_workers is a whole number from 1, or None, not {max_workers!r}.")
         self.max_workers = max_workers
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
 
     def duplicate(self) -> Self:
         """A runner with the same settings and no workers yet: each flow run has its own."""
@@ -68,14 +69,14 @@ class ThreadPoolTaskRunner:
     def submit(self, call: Callable[[], None]) -> None:
         """Have this called in a thread."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads(), "pluperfect")
+            self._pool = Pool(self.threads(), "pluperfect")
         self._pool.submit(call)
 
     def close(self) -> None:
         """Wait for every call that was submitted."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown()
+            pool.close()
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and cast("ThreadPoolTaskRunner", other).max_workers == self.max_workers

@@ -24,7 +24,19 @@ HOLDS: Final = {"effect": 0.005, "result": 0.005, "lazy": 0.05}
 class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
-    __slots__ = ("_held", "_unborn", "broken", "epoch", "log", "root", "settings", "sources", "tickets", "unpause")
+    __slots__ = (
+        "_held",
+        "_unborn",
+        "broken",
+        "epoch",
+        "log",
+        "root",
+        "settings",
+        "sources",
+        "tickets",
+        "unpause",
+        "watched",
+    )
 
     def __init__(self, log: OpenLog, root: bytes, epoch: int, *, unpause: bool = False, unborn: bool = False) -> None:
         self.log: OpenLog = log
@@ -36,6 +48,9 @@ class Session:
         self.tickets: deque[Ticket] = deque()
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
+        self.watched: bool = (
+            False  # whether anything here may be stopped from outside: a limit is set, or a run was cut off
+        )
         self.settings: Held = held()  # looked at once: to look again and again would cost more than a call
 
     def spec_of(self, run: bytes) -> Spec | None:
@@ -43,9 +58,23 @@ class Session:
         self.log.log.flush()
         return self.log.load(run).spec
 
-    def append(self, part: Part, hold: float) -> Ticket:
-        """Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end."""
-        self.check()
+    def append(self, part: Part, hold: float, before: Ticket | None = None) -> Ticket:
+        """
+        Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end.
+
+        Args:
+            part: The entries.
+            hold: For how long they may wait, in seconds.
+            before: The ticket of the run's entries before these: they may still become one append.
+        """
+        try:
+            first = self.tickets[0]
+        except IndexError:
+            first = None
+        if self.broken is not None or (first is not None and first.done):
+            self.check()
+        if before is not None and before.extend(part):
+            return before
         ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=self._unborn)
         self._unborn = False
         self.tickets.append(ticket)

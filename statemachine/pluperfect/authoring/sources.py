@@ -30,6 +30,11 @@ class Sources:
         self._known: dict[int, tuple[Any, bytes]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is remembered."""
+        return bool(self._known)
+
     def remember(self, value: Any, run: bytes, *, surely: bool = False) -> None:
         """
         Note that this run computed this value.
@@ -66,8 +71,6 @@ class Sources:
 
     def among(self, arguments: Iterable[Any]) -> Iterator[bytes]:
         """The runs that computed these values, or what stands directly in them."""
-        if not self._known:
-            return
         for value in arguments:
             found = self.of(value)
             if found is not None:
