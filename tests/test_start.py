@@ -10,16 +10,17 @@ import platformdirs
 import pytest
 
 from pluperfect.manager import _nobody_announces
-from pluperfect.settings.origins import config_folder
+from pluperfect.settings.folders import user_folder
 
 
 @pytest.mark.parametrize("given", [None, "", "  ", "/etc/xdg", "relative"])
-def test_the_folder_of_settings_is_where_the_platform_keeps_them(monkeypatch, given):
-    monkeypatch.delenv("PLUPERFECT_HOME", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+@pytest.mark.parametrize("what", ["config", "data"])
+def test_the_folders_of_a_user_are_where_the_platform_keeps_them(monkeypatch, what, given):
+    monkeypatch.delenv(f"XDG_{what.upper()}_HOME", raising=False)
     if given is not None:
-        monkeypatch.setenv("XDG_CONFIG_HOME", given)
-    assert config_folder() == platformdirs.user_config_dir("pluperfect", appauthor=False)
+        monkeypatch.setenv(f"XDG_{what.upper()}_HOME", given)
+    there = platformdirs.user_config_dir if what == "config" else platformdirs.user_data_dir
+    assert user_folder(what) == there("pluperfect", appauthor=False)
 
 
 def distribution(folder, group, name="some-1.0.dist-info"):
@@ -74,7 +75,7 @@ def main():
 
 with pluperfect.open(sys.argv[1]) as log:
     assert main() == 42
-print(*sorted({*sys.modules} & {"asyncio", "importlib.metadata", "platformdirs", "pydantic", "concurrent.futures"}))
+print(*sorted({*sys.modules} & {"asyncio", "importlib.metadata", "platformdirs", "pydantic", "concurrent.futures", "ctypes", "socket", "tempfile", "json", "shutil", "pickle"}))
 """
 
 

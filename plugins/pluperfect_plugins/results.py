@@ -12,7 +12,6 @@ import datetime as dt
 import decimal
 import importlib
 import io
-import pickle
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ from pluperfect.cache_policies import NoCache
 from pluperfect.digests import SCRIPT
 from pluperfect.errors import UnpackableValue
 from pluperfect.hooks import Option, Unpacked, hookimpl
-from pluperfect.pickling import dumps, dumps_by_value
 from pluperfect.states import FOREIGN, PICKLE, PLAIN, TYPED, Packed
 
 __all__ = ["options", "pack", "unpack"]
@@ -146,6 +144,8 @@ def unpack(packed: Packed) -> Unpacked | None:
         reference, body = _decode(packed.data)
         return Unpacked(_decoder(_referred(reference)).decode(body))
     if packed.code == PICKLE:
+        import pickle
+
         return Unpacked(pickle.loads(packed.data))  # noqa: S301 - what this process's own log holds; said in the docs
     if packed.code == FOREIGN:
         from pluperfect.serializers import resolve
@@ -238,6 +238,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _pickled(value: Any) -> bytes:
+    from pluperfect.pickling import dumps, dumps_by_value
+
     try:
         data = dumps(value)
         if b"__main__" not in data and SCRIPT.encode() not in data:

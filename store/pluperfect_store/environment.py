@@ -439,9 +439,8 @@ def _failure(folder: Path, error: lmdb.Error) -> StoreError:
 def _create(folder: Path, map_size: int) -> None:
     env = _open(folder, min(map_size, 1 << 30))
     try:
-        tables = {table: env.open_db(table.encode()) for table in TABLES}
-        with env.begin(write=True) as txn:
-            meta = tables["meta"]
+        with env.begin(write=True) as txn:  # one for all: each by itself would be synced
+            meta = {table: env.open_db(table.encode(), txn=txn) for table in TABLES}["meta"]
             assert txn.put(b"format", msgspec.msgpack.encode(FORMAT), db=meta)
             assert txn.put(b"store_id", uuid4().bytes, db=meta)
         env.sync(True)

@@ -8,7 +8,6 @@ epoch, checked inside of every append, decides who may write.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from functools import cache
@@ -63,7 +62,7 @@ def now_ms() -> int:
 def this_process(seconds: float) -> Owner:
     """This process as an owner from now on."""
     pid = os.getpid()
-    return Owner(socket.gethostname(), _boot(), _space(), pid, _started(pid), now_ms() + int(seconds * 1000))
+    return Owner(_host(), _boot(), _space(), pid, _started(pid), now_ms() + int(seconds * 1000))
 
 
 living: Final[set[bytes]] = set()
@@ -87,6 +86,14 @@ def _expired(owner: Owner) -> str:
 
 
 @cache
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket
+
+    return socket.gethostname()
+
+
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -8,10 +8,10 @@ in Python, before it gets to see the path. Whatever is refused is left as it was
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import uuid4
@@ -140,7 +140,15 @@ def _lock(own: int, folder: Path, *, exclusive: bool, unless: Path | None = None
 def remove_leftovers(folder: Path) -> None:
     """Remove files half made by somebody who died; the caller has the lock alone, so that nobody is at it now."""
     for left in folder.glob(".new-*"):
-        shutil.rmtree(left, ignore_errors=True)
+        _clear(left)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a store that was made there may have left, as far as that can be done."""
+    with suppress(OSError):
+        for name in (DATA, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _create(folder: Path, create: Callable[[Path], None]) -> None:
@@ -155,7 +163,7 @@ def _create(folder: Path, create: Callable[[Path], None]) -> None:
     except PermissionError as error:
         raise _unwritable(folder, error) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _clear(beside)
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,9 +9,7 @@ thread is asked to stop (an exception is raised in it at its next byte code) and
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -50,11 +48,15 @@ def _ring(_number: int, _frame: FrameType | None) -> None:
 
 
 def _rearm() -> None:
+    import signal
+
     waiting = [alarm.at for alarm in _alarms if alarm.live]
     signal.setitimer(signal.ITIMER_REAL, max(min(waiting) - time.monotonic(), 1e-6) if waiting else 0.0)
 
 
 def _may_use_signals() -> bool:
+    import signal
+
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         return False
     return signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, _ring)
@@ -76,6 +78,8 @@ def call_within(seconds: float, call: Callable[[], Any], abandoned: set[int]) ->
 
 
 def _by_signal(seconds: float, call: Callable[[], Any]) -> Any:
+    import signal
+
     alarm = _Alarm(time.monotonic() + seconds)
     before = signal.signal(signal.SIGALRM, _ring)
     _alarms.append(alarm)
@@ -126,6 +130,8 @@ def _by_thread(seconds: float, call: Callable[[], Any], abandoned: set[int]) -> 
     if not ended.wait(seconds):
         given_up = True
         if thread.ident is not None and not ended.is_set():
+            import ctypes
+
             abandoned.add(thread.ident)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(DeadlinePassed))
         raise DeadlinePassed

@@ -7,21 +7,20 @@ run is still led by the process that owns the log, and only the body's call trav
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for_all
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from ..errors import RunnerUnavailable, WorkerDied
 from ..hooks import Runner, hookimpl
-from .abroad import work
 from .deadlines import DeadlinePassed
 from .pools import Pool
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Executor
 
 __all__ = [
     "AsyncioTaskRunner",
@@ -186,6 +185,8 @@ class ProcessPoolTaskRunner(ThreadPoolTaskRunner):
         """
         from pebble import ProcessExpired
 
+        from .abroad import work
+
         future: Any = self._pool_of_processes().schedule(work, args=(payload,), timeout=limit or None)
         try:
             return future.result()
@@ -224,6 +225,8 @@ class ExecutorTaskRunner(ThreadPoolTaskRunner):
     """
 
     def __init__(self, executor: Executor) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         super().__init__()
         self.executor = executor
         self.remote: bool = not isinstance(executor, ThreadPoolExecutor)
@@ -247,6 +250,10 @@ class ExecutorTaskRunner(ThreadPoolTaskRunner):
         Raises:
             WorkerDied: The executor broke.
         """
+        from concurrent.futures import BrokenExecutor
+
+        from .abroad import work
+
         try:
             return self.executor.submit(work, payload, limit).result()
         except BrokenExecutor as error:
@@ -254,8 +261,10 @@ class ExecutorTaskRunner(ThreadPoolTaskRunner):
 
     def close(self) -> None:
         """Wait for every call."""
+        from concurrent.futures import wait
+
         super().close()
-        wait_for_all(self._open)
+        wait(self._open)
 
     def __repr__(self) -> str:
         return f"ExecutorTaskRunner({self.executor!r})"
@@ -268,7 +277,7 @@ def checked_runner(value: Any) -> Any:
     Raises:
         TypeError: It is no runner.
     """
-    if isinstance(value, str | Executor) or value is None:
+    if isinstance(value, str) or value is None or _is_executor(value):
         return value
     if all(callable(getattr(value, name, None)) for name in ("submit", "close")):
         return value
@@ -284,9 +293,14 @@ def runner_from(wanted: Any, make: Callable[[str], Runner]) -> Runner:
         return make(wanted or "threads")
     if isinstance(wanted, type):
         return wanted()
-    if isinstance(wanted, Executor):
+    if _is_executor(wanted):
         return ExecutorTaskRunner(wanted)
     return wanted.duplicate() if hasattr(wanted, "duplicate") else wanted
+
+
+def _is_executor(value: Any) -> bool:
+    futures = sys.modules.get("concurrent.futures")  # who has made one, has loaded it
+    return futures is not None and isinstance(value, futures.Executor)
 
 
 def _setting(name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +26,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..errors import ConfigurationError
+from .folders import user_folder
 
 __all__ = [
     "BUILTIN_PROFILE",
@@ -106,6 +106,8 @@ def _listed(text: str) -> Any:
     if not text.startswith("["):
         return text
     try:
+        import json
+
         return json.loads(text)
     except ValueError:
         return text
@@ -220,9 +222,7 @@ class Setting:
     def default(self) -> Any:
         """The value where nobody sets it."""
         if self.field == "home":
-            from platformdirs import user_data_dir
-
-            return user_data_dir("pluperfect", appauthor=False)
+            return user_folder("data")
         return self._default
 
     def value(self) -> Any:

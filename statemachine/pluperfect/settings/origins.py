@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from ..errors import ConfigurationError
+from .folders import user_folder
 from .kinds import BUILTIN_PROFILE, NOT_PROFILE, bare, lookup, unknown
 from .toml import Place, leaves, read_toml
 
@@ -34,13 +34,7 @@ def config_folder() -> str:
     home = os.environ.get("PLUPERFECT_HOME")
     if home:
         return os.path.expanduser(home)
-    if sys.platform == "linux" and "ANDROID_DATA" not in os.environ:
-        # The XDG base directories, as platformdirs has them; its import takes longer than all else that is done here.
-        base = os.environ.get("XDG_CONFIG_HOME", "")
-        return os.path.join(base if base.strip() else os.path.expanduser("~/.config"), "pluperfect")
-    from platformdirs import user_config_dir
-
-    return user_config_dir("pluperfect", appauthor=False)
+    return user_folder("config")
 
 
 def _upwards(folder: str, name: str) -> str | None:
