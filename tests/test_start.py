@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from importlib.machinery import PathFinder
 
 import platformdirs
 import pytest
@@ -21,6 +22,13 @@ def test_the_folders_of_a_user_are_where_the_platform_keeps_them(monkeypatch, wh
         monkeypatch.setenv(f"XDG_{what.upper()}_HOME", given)
     there = platformdirs.user_config_dir if what == "config" else platformdirs.user_data_dir
     assert user_folder(what) == there("pluperfect", appauthor=False)
+
+
+@pytest.fixture(autouse=True)
+def one_finder(monkeypatch):
+    """As in a process of its own: other libraries of this one may have put in finders."""
+    plain = [one for one in sys.meta_path if one is PathFinder or not hasattr(one, "find_distributions")]
+    monkeypatch.setattr(sys, "meta_path", plain)
 
 
 def distribution(folder, group, name="some-1.0.dist-info"):

@@ -13,8 +13,12 @@ import measuring
 
 import pluperfect
 from pluperfect import LOOP, flow, task
+from pluperfect.authoring.clock import new_run_id
 from pluperfect.cache_policies import INPUTS
+from pluperfect.hooks import Part
 from pluperfect.runtime import task_run
+from pluperfect.states import Pending, Running, Spec
+from pluperfect.transitions import Transition
 
 KEYS = 100
 _failed: set[int] = set()
@@ -199,6 +203,34 @@ def rejudge(n: int, folder: str) -> Callable[[], Any]:
     return act
 
 
+def listed(n: int, folder: str) -> Callable[[], Any]:
+    """So many runs, half of them under way, put into the log as they are recorded."""
+    log = open_in(folder)
+    at = time.time()
+    for first in range(0, n, 500):
+        parts = []
+        for number in range(first, min(n, first + 500)):
+            run = new_run_id(at + number / 1e3)
+            spec = Spec("flow", "nightly", "nightly-00000000", f"nightly-{number}", run)
+            entries = [Transition(1, at, Pending(spec=spec), epoch=1)]
+            if number % 2:
+                entries.append(Transition(2, at, Running(), epoch=1))
+            parts.append(Part(run, run, 0, tuple(entries)))
+        log.log.append(parts, epoch=1)
+    log.log.flush()
+
+    def act() -> dict[str, float]:
+        times = []
+        for _ in range(50):
+            begun = time.perf_counter()
+            found = log.runs(state="Running", limit=100)
+            times.append(time.perf_counter() - begun)
+            assert len(found) == min(100, n // 2)
+        return {"us": sorted(times)[25] * 1e6}
+
+    return act
+
+
 def start(_: int, folder: str) -> Callable[[], Any]:
     def act() -> None:
         with pluperfect.open(f"lmdb:{folder}/runs"):
@@ -213,6 +245,7 @@ WORKS: dict[str, measuring.Ready] = {
     "decode": decode,
     "resume": resume,
     "rejudge": rejudge,
+    "list": listed,
     "start": start,
 }
 

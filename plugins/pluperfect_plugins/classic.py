@@ -60,6 +60,8 @@ def cache_key(
 def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdict | None:
     """Ask the trigger, then the handlers, and record what they answer; no opinion where they have none."""
     state = proposal.to
+    if definition is None and not proposal.facts.answers:
+        return None  # a history without its code: nobody was asked
     if run.state is None or not _shown(run.state, state):
         return None
     given: Mapping[str, Any] = {} if definition is None else definition.options

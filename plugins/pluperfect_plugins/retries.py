@@ -16,6 +16,7 @@ __all__ = ["jittered", "options", "review"]
 MOST: Final = 50
 """Delays in a list at most."""
 
+_FAILURES: Final = (Failed, TimedOut)
 _WORTH: Final = frozenset({"error", "returned"})
 """The causes of Failed that another attempt may mend."""
 
@@ -151,7 +152,7 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
             # Where a callable gives bad delays, that is known now, and not when the first attempt has failed.
             delays(definition.options.get("retry_delay_seconds"), int(definition.options.get("retries") or 0))
         return None
-    if not isinstance(state, Failed | TimedOut) or not isinstance(run.state, Running):
+    if not isinstance(state, _FAILURES) or not isinstance(run.state, Running):
         return None
     chosen = run.birth.options if definition is None else definition.options
     retries = int(chosen.get("retries") or 0)

@@ -11,7 +11,9 @@ Stored bytes are never encoded again: what this version does not know passes thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import gc
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Annotated, Any, Final, cast
 
@@ -44,6 +46,7 @@ __all__ = [
     "open_row",
     "seal",
     "seal_note",
+    "uncollected",
 ]
 
 GENESIS: Final = bytes(32)
@@ -194,12 +197,12 @@ class _Coder:
         self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
         self._decoders: dict[type[Any], Callable[[Any], Any]] = {}
 
-    def decode(self, struct: type[Any], body: Any) -> Any:
-        """A body as this struct, with its values."""
+    def decoder(self, struct: type[Any]) -> Callable[[Any], Any]:
+        """Gives a body as this struct, with the values of the coder."""
         decoder = self._decoders.get(struct)
         if decoder is None:
             decoder = self._decoders[struct] = msgspec.msgpack.Decoder(struct, ext_hook=self._attach).decode
-        return decoder(body)
+        return decoder
 
     def _detach(self, value: Any) -> Ext:
         if type(value) is not Packed:
@@ -242,7 +245,7 @@ def _decoded(struct: type[Any], body: Any, values: Sequence[Any], fetch: Fetch |
     coder = _coder()
     coder.values, coder.fetch, coder.run = values, fetch, run
     try:
-        return coder.decode(struct, body)
+        return coder.decoder(struct)(body)
     finally:
         coder.values, coder.fetch = (), None
         _coders.append(coder)
@@ -287,6 +290,14 @@ class Layouts:
         if struct is None:
             return None
         return self.lifted(place, _decoded(struct, record.body, values, fetch, record.run))
+
+    def reader(self, place: tuple[str, int], coder: _Coder) -> Callable[[Any], Any] | None:
+        """What gives bodies of this type and version in their newest layout; None where it is not known."""
+        struct = self.places.get(place)
+        if struct is None:
+            return None
+        decode = coder.decoder(struct)
+        return decode if self._lifts[place] is None else lambda body: self.lifted(place, decode(body))
 
     def lifted(self, place: tuple[str, int], body: Any) -> Any:
         """A body of this type and version in its newest layout."""
@@ -518,6 +529,23 @@ _SHORT: Final = 64  # bytes of a body that may well come again
 _MANY: Final = 1 << 12
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """
+    While very many objects are made that are all kept: the garbage collector looks for cycles when this is over.
+
+    It would walk over all of them again and again, which takes as long as to make them.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _entry(type: str, seq: int, at: float, body: Any, epoch: int) -> Entry:
     facts = body.facts or NO_FACTS
     if type == "transition":
@@ -567,25 +595,30 @@ def decode_all(
     """
     coder = _coder()
     found: list[tuple[Record, Entry | None]] = []
+    readers: dict[tuple[str, int], Callable[[Any], Any] | None] = {}
     coder.fetch = fetch
     try:
-        for data in rows:
-            try:
-                stored = _take_apart(data)
-                record = _open(stored.record)
-                if wanted is not None and not wanted(record):
+        with uncollected():
+            for data in rows:
+                try:
+                    stored = _take_apart(data)
+                    record = _open(stored.record)
+                    if wanted is not None and not wanted(record):
+                        continue
+                    place = (record.type, record.version)
+                    if place in readers:
+                        read = readers[place]
+                    else:
+                        read = readers[place] = _layouts.reader(place, coder)
+                    if read is None:
+                        found.append((record, None))
+                        continue
+                    coder.values, coder.run = stored.values, record.run
+                    body = read(record.body)
+                except _UNREADABLE:
+                    found.append(((row := open_row(data)).record, row.entry(fetch)))  # it says what is wrong
                     continue
-                place = (record.type, record.version)
-                struct = _layouts.places.get(place)
-                if struct is None:
-                    found.append((record, None))
-                    continue
-                coder.values, coder.run = stored.values, record.run
-                body = _layouts.lifted(place, coder.decode(struct, record.body))
-            except _UNREADABLE:
-                found.append(((row := open_row(data)).record, row.entry(fetch)))  # it says what is wrong
-                continue
-            found.append((record, _entry(record.type, record.seq, record.at / 1e6, body, record.epoch)))
+                found.append((record, _entry(record.type, record.seq, record.at / 1e6, body, record.epoch)))
     finally:
         coder.values, coder.fetch = (), None
         _coders.append(coder)

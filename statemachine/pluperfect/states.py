@@ -357,30 +357,31 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             dated: Makes a date of a time.
             details: What is known beside it, when somebody asks.
         """
-        self._attached.update(run=run, spec=spec, at=at, attempt=attempt, dated=dated, details=details)
+        self._attached["whose"] = (run, spec, at, attempt, dated, details)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
-        known = self._attached
-        details = known.get("details")
-        return StateDetails() if details is None else details(known["run"], known["spec"], self)
+        whose = self._attached.get("whose")
+        return StateDetails() if whose is None else whose[5](whose[0], whose[1], self)
 
     @property
     def of_run(self) -> bytes | None:
         """The id of the run whose state this is."""
-        return self._attached.get("run")
+        whose = self._attached.get("whose")
+        return None if whose is None else whose[0]
 
     @property
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
-        known = self._attached
-        return known["dated"](known["at"]) if "at" in known else None
+        whose = self._attached.get("whose")
+        return None if whose is None else whose[4](whose[2])
 
     @property
     def attempt(self) -> int | None:
         """The attempt that the run was in, from 1 (0: not begun); None for a state made by hand."""
-        return self._attached.get("attempt")
+        whose = self._attached.get("whose")
+        return None if whose is None else whose[3]
 
     def __hash__(self) -> int:  # what a state carries may not be hashable
         return hash((self.kind, self.message))
@@ -399,8 +400,9 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
     data: Any = None
 
     def _outcome(self) -> Any:
-        if "live" in self._attached:
-            return self._attached["live"]
+        held = self.__dict__
+        if "live" in held:
+            return held["live"]
         data = self.data
         if data is None:
             raise MissingResult(

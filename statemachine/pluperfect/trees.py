@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .records import decode_all, leaf
+from .records import decode_all, leaf, uncollected
 from .states import Looped, Pending, Retrying, Running, State
 from .transitions import Entry, Ruling, Run, apply
 
@@ -158,20 +158,21 @@ class Tree:
         from .histories import RecordedRun
 
         self._histories, self._top = histories, top
-        placed = histories.log.beneath(top)
-        rows = [row for _, row in placed]
         folded: dict[bytes, Run] = {}
         shown: dict[bytes, RecordedRun] = {}
         events: list[Event] = []
-        for (position, row), (record, entry) in zip(placed, decode_all(rows, histories.log.blob), strict=True):
-            run = record.run
-            after = folded.get(run)
-            if after is None:
-                after, shown[run] = Run(run), RecordedRun(histories, run)
-            if entry is not None:
-                after = apply(after, entry)
-            folded[run] = after
-            events.append(Event(len(events) + 1, position, shown[run], entry, after, row))
+        with uncollected():
+            placed = histories.log.beneath(top)
+            read = decode_all([row for _, row in placed], histories.log.blob)
+            for number, ((position, row), (record, entry)) in enumerate(zip(placed, read, strict=True), 1):
+                run = record.run
+                after = folded.get(run)
+                if after is None:
+                    after, shown[run] = Run(run), RecordedRun(histories, run)
+                if entry is not None:
+                    after = apply(after, entry)
+                folded[run] = after
+                events.append(Event(number, position, shown[run], entry, after, row))
         self.events: tuple[Event, ...] = tuple(events)
 
     def at(self, number: int) -> Moment:

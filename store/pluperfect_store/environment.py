@@ -330,6 +330,11 @@ class Transaction:
         self._changed = False
         self.rows = _Rows(txn, tables)
 
+    @property
+    def number(self) -> int:
+        """Its number among all transactions that were ever committed to the file, by any process, if it is."""
+        return self._txn.id()
+
     def apply(self, changes: Changes) -> None:
         """
         Do all of these changes.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,6 +52,9 @@ _MOST_ENTRIES: Final = 2**32 - 1 - 2**16
 
 
 _MOST_TERM: Final = 2**63
+_MOST_KNOWN: Final = 64
+"""Heads that one batch tells the next."""
+
 _MOST_JOINED: Final = 16
 """Entries; each time that something is joined all that is there already is copied."""
 
@@ -279,6 +282,16 @@ def imported_rows(note: Row) -> int:
         return 0
 
 
+class Left(NamedTuple):
+    """What a batch leaves of all that the next one would read first."""
+
+    position: int
+    heads: dict[bytes, Head]
+    """As they are committed now; of a large batch none."""
+    leases: dict[bytes, Lease]
+    tree: Tree | None
+
+
 class Batch:
     """
     What one transaction is about to write.
@@ -287,6 +300,7 @@ class Batch:
         rows: The tables as they are committed.
         position: Where the log ends there.
         owner: The id of the owner who writes; empty where nothing is leased.
+        left: What the batch before has left, where nothing was committed after it: that need not be read again.
     """
 
     __slots__ = (
@@ -311,7 +325,7 @@ class Batch:
         "position",
     )
 
-    def __init__(self, rows: Rows, position: int, owner: bytes = b"") -> None:
+    def __init__(self, rows: Rows, position: int, owner: bytes = b"", left: Left | None = None) -> None:
         self._rows, self.position, self.owner = rows, position, owner
         self._before: dict[bytes, Head | None] = {}
         self._heads: dict[bytes, Head] = {}
@@ -329,6 +343,19 @@ class Batch:
         self._cut: list[tuple[bytes, bytes]] = []
         self._rewrites: dict[bytes, bytes] = {}
         self._until = 0  # up to where the rows that are entered were imported, by the note before them
+        if left is not None:
+            self._before.update(left.heads)
+            self._heads.update(left.heads)
+            self._leased.update(left.leases)
+            self._leases.update(left.leases)
+            self._grown = left.tree
+
+    def left(self) -> Left:
+        """What this batch leaves, once it is committed."""
+        heads = dict(self._heads) if len(self._heads) <= _MOST_KNOWN else {}
+        leases = {root: lease for root, lease in self._leases.items() if lease is not None}
+        tree = None if self._grown is None else self._grown.next()
+        return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree)
 
     @property
     def rows(self) -> Rows:

@@ -51,6 +51,10 @@ class Tree:
         self.size, self.peaks = size, list(peaks)
         self.fresh: list[tuple[int, int, bytes]] = []
 
+    def next(self) -> Tree:
+        """A tree like this one, in which no nodes were completed since it was made."""
+        return Tree(self.size, self.peaks)
+
     def push(self, node: bytes, level: int = 0) -> None:
         """Append a leaf; or, at a size that its leaves divide, the root of a whole subtree of this level."""
         index, peaks = self.size >> level, self.peaks

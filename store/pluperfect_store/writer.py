@@ -24,7 +24,7 @@ from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, St
 from .gates import MapFull, MapResized
 from .layout import encode_value
 from .leases import this_process
-from .ledger import Batch, Changes, Prepared, continued, end_of
+from .ledger import Batch, Changes, Left, Prepared, continued, end_of
 from .tickets import Pending
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _SOON: Final = 1.0
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
 _NOTHING: Final = Prepared((), 0, 0, ())
+_NOWHERE: Final = (None, 0, None)
 
 
 class House(Protocol):
@@ -97,6 +98,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
         self._sealed: _Sealed | None = None  # what is about to be committed
+        self._behind: tuple[Environment | None, int, Left | None] = _NOWHERE  # the last transaction, and what it left
         self._left: list[Pending] | None = None  # what is being written by somebody who may be interrupted
         self._stopping = False
         self._broken: BaseException | None = None
@@ -151,16 +153,16 @@ class Writer:
 
     def extend(self, pending: Pending, part: Part) -> bool:
         """Let a queued append go on with more entries of its run; False where it is too late, or others came after it."""
-        queue = self._queue
-        if not pending.queued or not queue or queue[-1] is not pending or pending.op is None:
+        queue, op = self._queue, pending.op
+        if op is None or not pending.queued or not queue or queue[-1] is not pending:
             return False
-        longer = continued(pending.op, part)
+        longer = continued(op, part)
         if longer is None:
             return False
         with self.mutex:
             if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
                 return False
-            self._bytes += longer.size - pending.op.size
+            self._bytes += longer.size - op.size
             for key in longer.keys:
                 self._keys[key] = pending
             pending.op = longer
@@ -486,7 +488,14 @@ class Writer:
         self._sealed = None
         txn = env.write()
         try:
-            gathered = Batch(txn.rows, end_of(txn.rows), self._house.owner)
+            number = txn.number
+            (where, before, left), self._behind = self._behind, _NOWHERE
+            # Where nobody, in any process, has written in between, what the last batch left is what is there. A job writes
+            # what it likes, past the batch: what is known here is nothing then.
+            if where is env and before == number - 1 and left is not None and batch[0].job is None:
+                gathered = Batch(txn.rows, left.position, self._house.owner, left)
+            else:
+                gathered = Batch(txn.rows, end_of(txn.rows), self._house.owner)
             for pending in batch:
                 if pending.op is None:
                     assert pending.job is not None
@@ -529,6 +538,8 @@ class Writer:
             if self._interrupted(error):
                 raise
             raise _CommitFailedError(error, gathered.end, refused) from error
+        if batch[0].job is None:
+            self._behind = (env, number, gathered.left())
         self._held.difference_update(gathered.leases)
         self._held |= mine
         if late:
@@ -594,6 +605,7 @@ class Writer:
                     for key in pending.op.keys:
                         if keys.get(key) is pending:
                             del keys[key]
+                pending.op = None  # whoever keeps the ticket does not keep what was written
             if batch and self._last is batch[-1]:
                 self._last = None
         self._tell(batch)

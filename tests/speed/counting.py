@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import subprocess
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "sub
 import ours
 
 import pluperfect
+from pluperfect import flow
 
 FEW, MANY = 20, 70
 ROOMS = ("pluperfect", "pluperfect_store", "pluperfect_plugins")
@@ -70,6 +72,35 @@ def transactions(folder):
     return int(subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True).stdout)
 
 
+@flow(durability="lazy")
+def keeping(how, calls):
+    """How many blocks of memory are kept for one call that has ended, while its flow goes on."""
+
+    def blocks():
+        keeping.log.log.flush()
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    for number in range(FEW):
+        ours.noop(number)
+    ours.noop.map(range(FEW)).result()
+    before = blocks()
+    if how == "map":
+        futures = ours.noop.map(range(calls))
+        futures.result()
+    else:
+        for number in range(calls):
+            ours.noop(number % 100)  # greater numbers are remembered for a while, with the run that gave them
+    return round((blocks() - before) / calls, 1)
+
+
+def kept(how):
+    with tempfile.TemporaryDirectory() as folder, pluperfect.open(f"lmdb:{folder}/runs", entry_points=False) as log:
+        keeping.__dict__["log"] = log
+        keeping(how, MANY)
+        return keeping(how, 10 * MANY)
+
+
 def count(name):
     with pluperfect.open("memory:", entry_points=False) as log:
         lead(name, max(FEW, ours.KEYS if name == "cached" else 0), log)
@@ -87,6 +118,7 @@ def count(name):
         told["records"] = round((sizes[1][1] - sizes[0][1]) / (MANY - FEW), 1)
     if name == "sequential":
         told["commits"] = commits(MANY)
+        told["blocks kept"], told["blocks kept for a future"] = kept("calls"), kept("map")
     return told
 
 

@@ -11,6 +11,8 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOM = 1.1
+LEAST = {"blocks kept": 1.0, "blocks kept for a future": 8.0}
+"""What is around none has no tenth, and threads end their calls when they like."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"  # each counts its byte codes in its own way
 
 
@@ -26,5 +28,7 @@ def test_one_call_costs_no_more_than_it_did(work, pytestconfig):
         page.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     expected = known[VERSION][work]
     assert found.keys() == expected.keys()
-    more = {key: (value, expected[key]) for key, value in found.items() if value > expected[key] * ROOM}
+    more = {
+        key: (value, expected[key]) for key, value in found.items() if value > expected[key] * ROOM + LEAST.get(key, 0)
+    }
     assert not more, f"now and then, for one call of {work}: {more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from types import CodeType
@@ -28,6 +29,35 @@ T = TypeVar("T")
 _FORBIDDEN: Final = frozenset("/%&><")
 _OWN: Final = frozenset({"name", "description", "tags", "version"})
 """Options that are attributes of their own."""
+
+
+class Known:
+    """What each open log knows of one definition. Mostly that is one log, which is found without a look at the others."""
+
+    __slots__ = ("_all", "_last")
+
+    def __init__(self) -> None:
+        self._all: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._last: tuple[weakref.ref[Any], Any] | None = None
+
+    def get(self, log: Any) -> Any:
+        """What this log knows; None where it has not looked yet."""
+        last = self._last
+        if last is not None and last[0]() is log:
+            return last[1]
+        found = self._all.get(log)
+        if found is not None:
+            self._last = (weakref.ref(log), found)
+        return found
+
+    def put(self, log: Any, known: Any) -> None:
+        """Note what this log knows."""
+        self._all[log] = known
+
+    def clear(self) -> None:
+        """The definition was changed: every log looks again."""
+        self._all.clear()
+        self._last = None
 
 
 class Authored:
@@ -59,7 +89,7 @@ class Authored:
         self.key: str = call_key(self.name, f"{place_of(module)}.{qualname}", tuple(sorted(self.tags)))
         self._code: bytes | None = None
         # What each log makes of this; kept here and not there, so that it goes when either goes.
-        self.known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self.known: Known = Known()
         for attribute in ("__module__", "__qualname__", "__name__", "__doc__"):
             if hasattr(fn, attribute):
                 setattr(self, attribute, getattr(fn, attribute))

@@ -49,7 +49,7 @@ def drive(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        answer = call_body(frame) if isinstance(effect, Call) else perform(effect, frame)
+        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
 
 
 async def drive_async(steps: Course, frame: Frame) -> Run:
@@ -84,10 +84,11 @@ def drive_generator(steps: Course, frame: Frame) -> Generator[Any, Any, Run]:
 
 def perform(effect: Any, frame: Frame) -> Any:
     """Carry out any effect but a call of the body, blocking."""
-    if isinstance(effect, Propose):
+    if type(effect) is Propose:
         answer = frame.propose(effect)
-        for waiting in tell(frame, answer):
-            finish_awaitable(waiting)
+        if frame.untold:
+            for waiting in tell(frame, answer):
+                finish_awaitable(waiting)
         return answer
     if isinstance(effect, Durable):
         return None if frame.ticket is None else frame.ticket.wait()

@@ -72,6 +72,8 @@ class Frame:
     assets: Any = None
     thread: int = 0
     untold: Sequence[tuple[Run, Transition]] = ()
+    abandoned: set[int] = set()  # noqa: RUF012 - nobody is put into this one: a run with a limit has its own
+    """Threads whose bodies were given up."""
     cut_off: bool = False
     replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
     """Successes of earlier attempts."""
@@ -114,9 +116,9 @@ class Frame:
         self.hold: float = HOLDS[self.level]
         self.lock: threading.Lock = threading.Lock()
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
-        self.abandoned: set[int] = set()  # threads whose bodies were given up
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         if self.limit:
+            self.abandoned = set()
             session.watched = True
 
     @property

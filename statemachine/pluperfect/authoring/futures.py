@@ -123,6 +123,7 @@ class Future(Generic[R]):
                 return
             self._state = state
             callbacks, self._callbacks = self._callbacks or [], None
+            self._begin = self._begin_async = None  # what they hold is not kept
         self._latch.release()
         for callback in callbacks:
             callback(self)

@@ -113,7 +113,8 @@ class OpenLog(Histories):
                     authored.fn, authored.binder.signature, name=authored.name, converters=self.hooks.converter
                 )
             attending = self.hooks.awake(definition)
-            known = authored.known[self] = _Known(definition, attending, options, check, mode == "strict")
+            known = _Known(definition, attending, options, check, mode == "strict")
+            authored.known.put(self, known)
         return known
 
     def validated(

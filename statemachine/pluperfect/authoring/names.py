@@ -52,7 +52,9 @@ def child_id(
     """
     The id of a call, from the run that makes it and the place where it is made.
 
-    Its first 6 bytes are the root's, so that the rows of a tree lie together in the store.
+    It begins with 6 bytes of the root's and the number of the call, so that the rows of a tree lie together in the store, and
+    those of calls that follow each other side by side; the rest is a hash of the place. The bits are those of a UUID of version
+    8: one that was computed, not drawn.
     """
     place = b"%b/%b/%d/%d/%d/%d" % (
         parent,
@@ -62,7 +64,12 @@ def child_id(
         generation,
         redo,
     )
-    return marked(root[:6] + sha256(place).digest()[:10])
+    number = (index if map_index is None else map_index) & 0xFFFF
+    rest = number << 58 | int.from_bytes(sha256(place).digest()[:8], "big") >> 6
+    return root[:6] + ((0x8000 | rest >> 62) << 64 | 1 << 63 | rest & _LOW).to_bytes(10, "big")
+
+
+_LOW: Final = (1 << 62) - 1
 
 
 def keyed_id(flow: str, idempotency_key: str) -> bytes:

@@ -1,0 +1,84 @@
+"""The threads of a runner: what blocks does not hold up the rest, and every call is made once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from pluperfect.authoring.pools import Pool
+
+
+@pytest.mark.parametrize("many", [1, 2, 64])
+def test_calls_that_block_are_under_way_side_by_side(many):
+    pool, together, ends = Pool(many, "test"), threading.Barrier(many + 1), []
+
+    def block():
+        together.wait(20)
+        ends.append(threading.get_ident())
+
+    for _ in range(many):
+        pool.submit(block)
+    together.wait(20)
+    pool.close()
+    assert len({*ends}) == many
+
+
+def test_a_call_that_comes_while_another_one_blocks_is_made_meanwhile():
+    pool, first, over = Pool(8, "test"), threading.Event(), threading.Event()
+    pool.submit(lambda: (first.set(), over.wait(20)))
+    assert first.wait(20)
+    pool.submit(over.set)
+    assert over.wait(20)
+    pool.close()
+
+
+def test_there_are_never_more_threads_than_may_be():
+    pool, lock, now, most = Pool(3, "test"), threading.Lock(), 0, 0
+
+    def call():
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.002)  # long enough that others are sent for
+        with lock:
+            now -= 1
+
+    for _ in range(60):
+        pool.submit(call)
+    pool.close()
+    assert most <= 3
+
+
+def test_calls_of_many_threads_are_each_made_once_and_closing_waits_for_them():
+    pool, made = Pool(16, "test"), []
+
+    def submit(first):
+        for number in range(first, first + 500):
+            pool.submit(lambda number=number: made.append(number))
+
+    threads = [threading.Thread(target=submit, args=(500 * place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert sorted(made) == [*range(4000)]
+
+
+def test_a_call_that_raises_is_told_and_the_others_are_made(caplog):
+    pool, made = Pool(2, "test"), []
+    pool.submit(lambda: 1 // 0)
+    pool.submit(lambda: made.append(1))
+    pool.close()
+    assert made == [1]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_closed_pool_takes_no_calls():
+    pool = Pool(2, "test")
+    pool.close()
+    pool.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(lambda: None)
