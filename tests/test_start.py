@@ -70,6 +70,7 @@ def test_where_files_cannot_tell_the_distributions_are_asked(monkeypatch, tmp_pa
 
 PROGRAM = """
 import sys
+before = {*sys.modules}
 import pluperfect
 from pluperfect import flow, task
 
@@ -83,7 +84,7 @@ def main():
 
 with pluperfect.open(sys.argv[1]) as log:
     assert main() == 42
-print(*sorted({*sys.modules} & {"asyncio", "importlib.metadata", "platformdirs", "pydantic", "concurrent.futures", "ctypes", "socket", "tempfile", "json", "shutil", "pickle"}))
+print(*sorted(({*sys.modules} - before) & {"asyncio", "importlib.metadata", "platformdirs", "pydantic", "concurrent.futures", "ctypes", "socket", "tempfile", "json", "shutil", "pickle"}))
 """
 
 
