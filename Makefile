@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+ROUNDS ?= 5
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
@@ -43,8 +44,8 @@ evidence: $(STAMP)
 
 bench: $(STAMP)
 	PYTHON=$(PYTHON) benchmarks/peers/install.sh .peers dbos eventsourcing prefect
-	$(BIN)/python benchmarks/bench.py --peers .peers --out benchmarks/results
-	$(BIN)/python benchmarks/bench.py --growth --rounds 3 --out benchmarks/results
+	$(BIN)/python benchmarks/bench.py --peers .peers --rounds $(ROUNDS) --out benchmarks/results
+	$(BIN)/python benchmarks/bench.py --growth --rounds $(ROUNDS) --out benchmarks/results
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
