@@ -193,8 +193,8 @@ class _Coder:
         self.found: list[Packed] = []
         self.values: Sequence[Any] = ()
         self.fetch: Fetch | None = None
-        self.run = b""
-        self.encode = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
+        self.run: bytes = b""
+        self.encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=self._detach).encode
         self._decoders: dict[type[Any], Callable[[Any], Any]] = {}
 
     def decoder(self, struct: type[Any]) -> Callable[[Any], Any]:

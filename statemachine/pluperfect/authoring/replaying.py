@@ -22,7 +22,7 @@ from ..digests import place_of
 from ..divergences import Replay, Upgrade
 from ..errors import ParameterBindError, PluperfectError, SideEffect
 from ..histories import RecordedRun
-from ..hooks import Definition, Log
+from ..hooks import Definition, Log, Runner
 from ..manager import Attending
 from ..states import Completed, Failed, Running, State
 from ..strict import Watch, strict
@@ -94,8 +94,8 @@ class Led(Frame):
         """Make ready for one call of the body, which has all the time it wants."""
         began = super().begin_body()
         self.limit: float = 0.0
-        self.deadline = None
-        self.runner = Here()
+        self.deadline: float | None = None
+        self.runner: Runner | None = Here()
         self.account.begin(self.run.generation)
         return began
 
