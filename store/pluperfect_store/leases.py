@@ -85,7 +85,6 @@ def _expired(owner: Owner) -> str:
     return f"it was not heard of for {late / 1000:.1f} s longer than its lease" if late > 0 else ""
 
 
-@cache
 def _host() -> str:
     if hasattr(os, "uname"):
         return os.uname().nodename
@@ -94,6 +93,7 @@ def _host() -> str:
     return socket.gethostname()
 
 
+@cache
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
