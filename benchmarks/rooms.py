@@ -13,10 +13,8 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import CodeType
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "subjects"), str(HERE.parent / "tests" / "speed")]
@@ -28,31 +26,6 @@ import pluperfect  # noqa: E402
 FEW, MANY = 20, 120
 
 
-def counted(name: str, count: int, log: Any, *, functions: bool) -> tuple[Counter[str], Counter[str]]:
-    """Byte codes and calls of a work, by module or function."""
-    codes: Counter[str] = Counter()
-    calls: Counter[str] = Counter()
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in counting.ROOMS:
-            return None
-        place = f"{module}.{frame.f_code.co_qualname}" if functions else module
-        if event == "call":
-            calls[place] += 1
-            frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        elif event == "opcode":
-            codes[place] += 1
-        return trace
-
-    sys.settrace(trace)
-    try:
-        counting.lead(name, count, log)
-    finally:
-        sys.settrace(None)
-    return codes, calls
-
-
 def main() -> None:
     """Count and print."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,8 +35,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder, pluperfect.open(f"lmdb:{folder}/runs", entry_points=False) as log:
         counting.lead(given.work, MANY, log)
-        few, few_calls = counted(given.work, FEW, log, functions=given.functions)
-        many, many_calls = counted(given.work, MANY, log, functions=given.functions)
+
+        def place(module: str, code: CodeType) -> str:
+            return f"{module}.{code.co_qualname}" if given.functions else module
+
+        few, few_calls = counting.traced(given.work, FEW, log, place)
+        many, many_calls = counting.traced(given.work, MANY, log, place)
     share = MANY - FEW
     total = (many.total() - few.total()) / share
     print(f"{given.work}: {total:.0f} byte codes in {(many_calls.total() - few_calls.total()) / share:.0f} calls")

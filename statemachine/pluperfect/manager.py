@@ -108,7 +108,7 @@ class Hooks:
         self._wakers: dict[str, dict[str, tuple[Option, ...]]] = {}
         for kind in ("flow", "task"):
             self._collect(kind, impls["options"])
-        self._pack, self._unpack, self._cache_key = self._first("pack"), self._first("unpack"), self._first("cache_key")
+        self._pack, self._unpack = self._first("pack"), self._first("unpack")
         self._coerce = self._first("coerce_parameter")
 
     # --- registering
@@ -152,20 +152,15 @@ class Hooks:
             for impl in reversed(caller.get_hookimpls())
         )
 
-    def _wrapped(self, hook: str) -> bool:
-        found = getattr(self._manager.hook, hook).get_hookimpls()
-        return any(impl.wrapper or impl.hookwrapper for impl in found)
-
-    def _first(self, hook: str) -> Callable[..., Any] | None:
-        """One callable that gives the first answer of a hook, or None where nobody implements it."""
-        caller = getattr(self._manager.hook, hook)
-        found = caller.get_hookimpls()
-        if not found:
+    def _first(self, hook: str, speaks: Callable[[_Impl], bool] | None = None) -> Callable[..., Any] | None:
+        """One callable that gives the first answer of a hook, or None where nobody implements it, of those that speak."""
+        calls = [impl.call for impl in self._impls(hook) if speaks is None or speaks(impl)]
+        if not calls:
             return None
-        if self._wrapped(hook):
+        caller = getattr(self._manager.hook, hook)
+        if any(impl.wrapper or impl.hookwrapper for impl in caller.get_hookimpls()):
             arguments = tuple(caller.spec.argnames)
             return lambda *given: caller(**dict(zip(arguments, given, strict=True)))
-        calls = [impl.call for impl in self._impls(hook)]
         if len(calls) == 1:
             return calls[0]
 
@@ -227,11 +222,7 @@ class Hooks:
                 return True
             return any(_is_set(options, option) for option in wakers.get(impl.plugin, ()))
 
-        keys = self._cache_key if definition.kind == "task" else None
-        if keys is not None:
-            asked = [impl for impl in self._impls("cache_key") if speaks(impl)]
-            if len(asked) <= 1 and not self._wrapped("cache_key"):
-                keys = asked[0].call if asked else None
+        keys = self._first("cache_key", speaks) if definition.kind == "task" else None
         return Attending(
             tuple(impl for impl in self._reviewers if speaks(impl)),
             tuple(impl for impl in self._during if speaks(impl)),

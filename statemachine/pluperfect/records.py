@@ -390,9 +390,6 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
     values = body.values
     if not values:
         return _encode((record, ())), sha256(b"\0" + record).digest()
-    if len(values) == 1:
-        value = values[0]
-        return _encode((record, (_stored(value),))), sha256(b"".join((b"\0", record, value.digest))).digest()
     return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
 
 

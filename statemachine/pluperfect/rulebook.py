@@ -21,6 +21,7 @@ from .errors import UnknownRule
 from .hooks import Definition, Option
 from .manager import Attending, Hooks
 from .marks import BUILTIN, hookimpl
+from .sites import innermost
 
 __all__ = ["Rules", "alone", "code_of", "find_rule", "name_of", "plugin_of"]
 
@@ -189,9 +190,7 @@ def _module(name: str) -> ModuleType:
 def _line_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return ""  # it says so itself
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
+    last = innermost(error)
     return "" if last is None else f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
 
 

@@ -57,13 +57,27 @@ def _is_ours(module: str) -> bool:
     return True
 
 
+def innermost(error: BaseException) -> TracebackType | None:
+    """The innermost line on the way of an exception; None where it was not raised."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether the innermost line on the way of an exception is this library's."""
+    last = innermost(error)
+    return last is None or _is_ours(str(last.tb_frame.f_globals.get("__name__", "")))
+
+
 def raise_site(error: BaseException) -> str:
     """The innermost line on the way of an exception that is not this library's; empty where there is none."""
     found = ""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in _OURS:
+        if not _is_ours(module):
             found = _site(trace.tb_frame, module, trace.tb_lineno)
         trace = trace.tb_next
     return found

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from pluperfect.errors import Conflict, Fenced, StoreDamaged
 from pluperfect.hooks import Head, Part
 from pluperfect.records import GENESIS, INLINE, Body, Row, body_of, check_body, open_row, seal, seal_note
-from pluperfect.states import Pending
 from pluperfect.transitions import Entry
 from pluperfect.values import Packed
 
@@ -170,8 +169,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
-    if type(epoch) is not int or epoch < 0 or epoch >= _MOST_TERM:
-        _check_term(epoch)
+    _check_term(epoch)
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
@@ -208,8 +206,7 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Bo
         if entry.seq != expected:
             raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
         body = body_of(entry)
-        if not body.sure:
-            check_body(body)
+        check_body(body)
         bodies.append(body)
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
@@ -315,7 +312,6 @@ class Batch:
         "_lasting",
         "_leased",
         "_leases",
-        "_leaves",
         "_log",
         "_passed",
         "_rewrites",
@@ -336,7 +332,6 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
-        self._leaves: list[bytes] = []  # to be put into the tree when somebody looks at it
         self._passed: tuple[bytes, int] | None = None  # a tree and a term that may write in it
         self._fence: int | None = None
         self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
@@ -385,9 +380,6 @@ class Batch:
         """The tree as this batch will leave it."""
         if self._grown is None:
             self._grown = Tree.decode(self._rows.get("meta", b"tree"))
-        if self._leaves:
-            self._grown.extend(self._leaves)
-            self._leaves = []
         return self._grown
 
     # --- appends
@@ -415,7 +407,7 @@ class Batch:
         before = [self._checked(part, op) for part, _ in op.parts]
         for (part, bodies), head in zip(op.parts, before, strict=True):
             run, entries, first = part.run, part.entries, position + 1
-            prev, listed = (GENESIS, True) if head is None else (head.leaf, not head.imported)
+            prev = GENESIS if head is None else head.leaf
             for entry, body in zip(entries, bodies, strict=True):
                 row, prev = seal(run, entry, body, prev, epoch)
                 position += 1
@@ -423,19 +415,18 @@ class Batch:
                 log.append((place, row))
                 leaves.append(prev)
                 idx.append((idx_key(run, entry.seq), place))
-                if listed and (type(entry.to) is Pending or entry.facts.key is not None):
+                if head is None or not head.imported:
                     rows += lasting(run, position, entry.seq, entry)
             heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
         self._idx += idx
-        self._leaves += leaves
+        self.tree.extend(leaves)
         for value in op.blobs:
             self._blobs[value.digest] = value
         self._lasting += rows
-        for run, head in heads:
-            self._heads[run] = head
+        self._heads.update(heads)
         for part, _ in op.parts:
             if part.root != part.run and self._passed != (part.root, epoch):
                 self._raise_term(part.root, epoch)
@@ -568,7 +559,7 @@ class Batch:
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
-        self._leaves.append(hashed)
+        self.tree.push(hashed)
         head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
@@ -649,10 +640,9 @@ class Batch:
         for digest, value in self._blobs.items():
             if not self._rows.has("blob", digest):
                 tables["blob"][digest] = value.data
-        if self._leaves or self._grown is not None:
-            grown = self.tree
-            tables["meta"][b"tree"] = grown.encode()
-            for level, index, node in grown.fresh:
+        if self._grown is not None:
+            tables["meta"][b"tree"] = self._grown.encode()
+            for level, index, node in self._grown.fresh:
                 tables["node"][node_key(level, index)] = node
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:

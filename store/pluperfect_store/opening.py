@@ -11,7 +11,6 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import uuid4
@@ -145,10 +144,14 @@ def remove_leftovers(folder: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what a store that was made there may have left, as far as that can be done."""
-    with suppress(OSError):
+    try:
         for name in (DATA, LOCK):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
+    except OSError:  # mostly there is no more in it, and then shutil is not loaded
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _create(folder: Path, create: Callable[[Path], None]) -> None:

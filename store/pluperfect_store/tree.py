@@ -71,19 +71,11 @@ class Tree:
 
     def extend(self, leaves: Sequence[bytes]) -> None:
         """Append several leaves: the same as to `push` each, and quicker where they fill whole blocks."""
-        at, peaks = 0, self.peaks
+        at = 0
         while at < len(leaves):
             if self.size % BLOCK or len(leaves) - at < BLOCK:
-                node, index = leaves[at], self.size
+                self.push(leaves[at])
                 at += 1
-                if ~index % BLOCK:  # no node that is kept comes of it
-                    self.size += 1
-                    while index & 1:
-                        node = sha256(b"\1" + peaks.pop() + node).digest()
-                        index >>= 1
-                    peaks.append(node)
-                else:
-                    self.push(node)
             else:
                 nodes = leaves[at : at + BLOCK]
                 while len(nodes) > 1:

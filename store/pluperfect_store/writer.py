@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
+from pluperfect.sites import raised_here
 
 from .gates import MapFull, MapResized
 from .layout import encode_value
@@ -422,12 +423,7 @@ class Writer:
         """
         if self._thread is not None and self._thread.ident == threading.get_ident():
             return False
-        if not isinstance(error, Exception):
-            return True
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        return last is not None and not str(last.tb_frame.f_globals.get("__name__")).startswith("pluperfect")
+        return not isinstance(error, Exception) or not raised_here(error)
 
     def _finish(self, batch: list[Pending]) -> None:
         """Do what is left of a batch whose writer was interrupted, wherever that was."""

@@ -32,21 +32,19 @@ def lead(name, count, log, level="lazy"):
     log.log.flush()
 
 
-def steps(name, count, log):
-    """Byte codes of this library that the calling thread carried out, and its calls of plugins."""
-    found = Counter()
+def traced(name, count, log, place):
+    """Byte codes of this library that the calling thread carried out, and its calls, by ``place(module, code)``."""
+    codes, calls = Counter(), Counter()
 
     def trace(frame, event, arg):
         module = frame.f_globals.get("__name__", "")
-        room = module.partition(".")[0]
-        if room not in ROOMS:
+        if module.partition(".")[0] not in ROOMS:
             return None
         if event == "call":
-            found["calls"] += 1
-            found["hooks"] += room == PLUGINS
+            calls[place(module, frame.f_code)] += 1
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         elif event == "opcode":
-            found["opcodes"] += 1
+            codes[place(module, frame.f_code)] += 1
         return trace
 
     sys.settrace(trace)
@@ -54,7 +52,13 @@ def steps(name, count, log):
         lead(name, count, log)
     finally:
         sys.settrace(None)
-    return found
+    return codes, calls
+
+
+def steps(name, count, log):
+    """Byte codes, calls, and calls of plugins among them."""
+    codes, calls = traced(name, count, log, lambda module, code: module.partition(".")[0])
+    return {"opcodes": codes.total(), "calls": calls.total(), "hooks": calls[PLUGINS]}
 
 
 def commits(calls):

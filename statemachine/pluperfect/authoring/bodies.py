@@ -37,7 +37,7 @@ def call_body(frame: Frame) -> State:
     token = current_frame.set(frame)
     ended = False
     try:
-        managers = frame.attending.contexts(frame.run, frame.definition) if frame.remote is None else ()
+        managers = _contexts(frame) if frame.remote is None else ()
         value = _within_all(managers, frame) if managers else _led(frame)
         outcome = outcomes.returned(frame, value)
         ended = True
@@ -74,8 +74,7 @@ def _led(frame: Frame) -> Any:
 
 def _within_all(managers: Sequence[AbstractContextManager[Any]], frame: Frame) -> Any:
     with ExitStack() as stack:
-        for manager in managers:
-            stack.enter_context(manager)
+        _enter(stack, managers)
         return _led(frame)
 
 
@@ -90,7 +89,7 @@ async def await_body(frame: Frame) -> State:
     ended = False
     try:
         with ExitStack() as stack:
-            _enter(stack, frame)
+            _enter(stack, _contexts(frame))
             frame.checkpoint()
             async with limiter:
                 value = authored.fn(*frame.args, **frame.kwargs)
@@ -224,8 +223,13 @@ def _listed(value: Any) -> Any:
     return list(cast("Iterator[Any]", value)) if type(value) is GeneratorType else value
 
 
-def _enter(stack: ExitStack, frame: Frame) -> None:
-    for manager in frame.attending.contexts(frame.run, frame.definition):
+def _contexts(frame: Frame) -> Sequence[AbstractContextManager[Any]]:
+    """What plugins enter around the body, outermost first."""
+    return frame.attending.contexts(frame.run, frame.definition)
+
+
+def _enter(stack: ExitStack, managers: Sequence[AbstractContextManager[Any]]) -> None:
+    for manager in managers:
         stack.enter_context(manager)
 
 
@@ -292,7 +296,7 @@ def _begin_iteration(frame: Frame) -> tuple[float, Context, ExitStack, Any]:
 
     def enter() -> Any:
         current_frame.set(frame)
-        _enter(stack, frame)
+        _enter(stack, _contexts(frame))
         return authored.fn(*frame.args, **frame.kwargs)
 
     return began, context, stack, context.run(enter)
