@@ -127,12 +127,14 @@ def test_an_interrupt_ends_the_wait_and_not_the_append(log, alone):
             first.notify(lambda: None)
             while not writer._writing:
                 time.sleep(0.001)
-        ticket = log.append([whole(new_id())], epoch=1)
+        # Held for so long that the writer's own thread never takes what the one who waits shall write.
+        ticket = log.append([whole(new_id())], epoch=1, hold=3600 if alone else 0.005)
+        me = threading.get_ident()
 
         def press():
-            while not writer._writing if alone else ticket.waiters is None:
+            while writer._writing != me if alone else ticket.waiters is None:
                 time.sleep(0.001)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(me, signal.SIGINT)
 
         presser = threading.Thread(target=press)
         presser.start()
