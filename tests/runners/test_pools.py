@@ -7,6 +7,40 @@ import threading
 import pytest
 
 from pluperfect.authoring.pools import Pool
+from pluperfect.hooks import Part
+from pluperfect.states import Pending, Spec
+from pluperfect.transitions import Transition
+from pluperfect_store.lmdb import LmdbLog
+
+
+class Written:
+    """A call that appends to a log, and is over when that is committed."""
+
+    def __init__(self, log, number):
+        run = number.to_bytes(16, "big")
+        spec = Spec("task", "write", "write", "write", run)
+        self._part, self._log = Part(run, run, 0, (Transition(1, 0.0, Pending(spec=spec)),)), log
+        self.ticket, self.over, self.steps = None, False, 0
+
+    def __call__(self):
+        self.steps += 1
+        if self.ticket is None:
+            self.ticket = self._log.append((self._part,), epoch=1, hold=3600)
+            return self.ticket
+        self.over = self.ticket.done
+        return None
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = LmdbLog(tmp_path / "runs")
+    yield log
+    log.close()
+
+
+def until(condition):
+    while not condition():
+        threading.Event().wait(0.001)
 
 
 @pytest.mark.parametrize("many", [1, 2, 64])
@@ -26,7 +60,12 @@ def test_calls_that_block_are_under_way_side_by_side(many):
 
 def test_a_call_that_comes_while_another_one_blocks_is_made_meanwhile():
     pool, first, over = Pool(8, "test"), threading.Event(), threading.Event()
-    pool.submit(lambda: (first.set(), over.wait(20)))
+
+    def block():
+        first.set()
+        over.wait(20)
+
+    pool.submit(block)
     assert first.wait(20)
     pool.submit(over.set)
     assert over.wait(20)
@@ -74,6 +113,30 @@ def test_a_call_that_raises_is_told_and_the_others_are_made(caplog):
     pool.close()
     assert made == [1]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_calls_that_wait_for_a_commit_hold_no_thread_and_go_on_when_it_is_there(log):
+    pool, calls = Pool(64, "test"), [Written(log, number) for number in range(1, 33)]
+    with log._store.writer.gate:  # nothing is committed meanwhile
+        for call in calls:
+            pool.submit(call)
+        until(lambda: all(call.ticket is not None for call in calls))
+        assert len(pool._threads) < 32
+        assert not any(call.over for call in calls)
+    pool.close()
+    assert all(call.over and call.steps == 2 for call in calls)
+
+
+def test_no_more_calls_are_under_way_than_may_be_also_where_they_wait_for_a_commit(log):
+    pool, calls = Pool(2, "test"), [Written(log, number) for number in range(1, 7)]
+    with log._store.writer.gate:
+        for call in calls:
+            pool.submit(call)
+        until(lambda: calls[1].ticket is not None)
+        until(lambda: len(pool._idle) == len(pool._threads))
+        assert [call.steps for call in calls] == [1, 1, 0, 0, 0, 0]
+    pool.close()
+    assert all(call.over and call.steps == 2 for call in calls)
 
 
 def test_a_closed_pool_takes_no_calls():

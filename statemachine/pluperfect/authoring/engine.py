@@ -34,7 +34,9 @@ from .names import keyed_id
 from .signals import FlowStopped
 
 if TYPE_CHECKING:
+    from ..hooks import Ticket
     from .definitions import Authored
+    from .pools import Step
 
 __all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
 
@@ -49,6 +51,19 @@ def drive(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
+        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
+
+
+def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, Run]:
+    """Lead a run through its course, left wherever it waits for a commit: it yields the ticket, to be gone on with when that is done."""
+    answer: Any = None
+    while True:
+        try:
+            effect = steps.send(answer)
+        except StopIteration as end:
+            return end.value
+        if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
+            yield frame.ticket
         answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
 
 
@@ -471,16 +486,18 @@ def submit(request: Request) -> Future[Any]:
     frame.send()
     context = copy_context()
     in_loop = partial(_begin_in_loop, context=context) if authored.is_async else None
-    future: Future[Any] = Future(frame, lambda future: context.run(_carry_out, future), in_loop)
+    future: Future[Any] = Future(frame, partial(_begin_here, context), in_loop)
     parent.children.took(future)
     if frame.run.final:
-        _carry_out(future)
+        future.run()
         return future
     if getattr(runner, "remote", False) and not request.here:
         frame.remote = runner
     try:
         if authored.is_async and hasattr(runner, "submit_async"):
             future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
+        elif (in_steps := getattr(runner, "submit_steps", None)) is not None:
+            in_steps(future.step)
         else:
             runner.submit(future.run)
     except BaseException as error:
@@ -515,7 +532,17 @@ def runner_of(flow: Frame) -> Any:
         return flow.runner
 
 
-def _carry_out(future: Future[Any]) -> None:
+def _begin_here(context: Context, future: Future[Any], in_steps: bool) -> Step:
+    """Make ready to carry out a call; ``in_steps``: it is left where it waits for a commit."""
+    steps = _carry_out(future, in_steps=in_steps)
+
+    def step() -> Ticket | None:
+        return context.run(next, steps, None)
+
+    return step
+
+
+def _carry_out(future: Future[Any], *, in_steps: bool) -> Generator[Ticket, None, None]:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
@@ -523,6 +550,8 @@ def _carry_out(future: Future[Any]) -> None:
             announce_obstacle(frame)
         elif frame.definition.owner.is_async and frame.remote is None:
             finish_awaitable(_lead_async(future))
+        elif in_steps:
+            yield from drive_in_steps(begin(frame), frame)
         else:
             drive(begin(frame), frame)
         _settle(future)

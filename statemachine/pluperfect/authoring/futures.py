@@ -16,8 +16,10 @@ from .context import current_frame
 if TYPE_CHECKING:
     import asyncio
 
+    from ..hooks import Ticket
     from .children import Children
     from .frames import Frame
+    from .pools import Step
 
 __all__ = ["Future", "FutureList", "Waited", "as_completed", "wait"]
 
@@ -38,6 +40,7 @@ class Future(Generic[R]):
         "_callbacks",
         "_cancelled",
         "_frame",
+        "_going",
         "_latch",
         "_lock",
         "_looked",
@@ -50,10 +53,11 @@ class Future(Generic[R]):
     def __init__(
         self,
         frame: Frame,
-        begin: Callable[[Future[Any]], None],
+        begin: Callable[[Future[Any], bool], Step],
         begin_async: Callable[[Future[Any]], asyncio.Task[None]] | None = None,
     ) -> None:
         self._frame = frame
+        self._going: Step | None = None  # what goes on with a call that is made step by step
         self._begin_async = begin_async  # begins an async call in the event loop at hand
         self._state: State | BaseException | None = None
         self._looked = False
@@ -61,7 +65,7 @@ class Future(Generic[R]):
         self._latch = threading.Lock()
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
-        self._begin: Callable[[Future[Any]], None] | None = begin
+        self._begin: Callable[[Future[Any], bool], Step] | None = begin  # with whether it may be left where it waits
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
         self._cancelled: str = ""  # why the call is to end before its time
         self.caller: Children | None = None  # what the body that submitted it has called
@@ -74,7 +78,22 @@ class Future(Generic[R]):
         with self._lock:
             begin, self._begin = self._begin, None
         if begin is not None:
-            begin(self)
+            begin(self, False)()
+
+    def step(self) -> Ticket | None:
+        """
+        Make the call up to where it waits for an append, or to its end, unless somebody else has begun it; or go on with it.
+
+        Returns:
+            The ticket to wait for before this is called again; None: there is nothing left to do here.
+        """
+        if self._going is None:
+            with self._lock:
+                begin, self._begin = self._begin, None
+            if begin is None:
+                return None
+            self._going = begin(self, True)
+        return self._going()
 
     async def run_async(self, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
         """Make the call in the event loop at hand, unless somebody has begun it already."""
@@ -123,7 +142,7 @@ class Future(Generic[R]):
                 return
             self._state = state
             callbacks, self._callbacks = self._callbacks or [], None
-            self._begin = self._begin_async = None  # what they hold is not kept
+            self._begin = self._begin_async = self._going = None  # what they hold is not kept
         self._latch.release()
         for callback in callbacks:
             callback(self)

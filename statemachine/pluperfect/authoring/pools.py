@@ -4,7 +4,11 @@ Threads that make the calls which are submitted to a flow's runner.
 Short calls are made by one thread, one after the other: with a thread woken for each, as the executors of the standard
 library do it, the wake-ups cost more than the call, and the threads take the interpreter from each other. One thread more,
 the spare, looks now and then whether calls wait and none was begun since it last looked. Then those that are under way
-block, and it takes the next one, and sends for another spare.
+block, and it takes the next one, and sends for another spare. Where the interpreter makes the spare wait, others compute and
+may just not have had their turn: then it looks some more times before it believes that.
+
+A call that only waits for a commit holds no thread: it gives the ticket that it waits for, and is gone on with when that is
+done. So one thread can bring many calls to the same commit, instead of as many threads that are all woken by it.
 """
 
 from __future__ import annotations
@@ -12,17 +16,31 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["Pool"]
+if TYPE_CHECKING:
+    from ..hooks import Ticket
+
+__all__ = ["Pool", "Step"]
+
+Step = Callable[[], "Ticket | None"]
+"""Makes a call up to where it waits for an append, whose ticket it gives; called again, it goes on. None: it is over."""
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
 _LOOK: Final = 0.0002
 """Seconds between two looks of the spare thread, while calls wait."""
+
+_LATE: Final = 0.002
+"""Seconds after which the spare thread should be awake again where nobody computes."""
+
+_LATE_LOOKS: Final = 8
+"""How often it looks where somebody does, each time at least for as long as a thread may keep the interpreter (5 ms)."""
 
 _open: Final[weakref.WeakSet[Pool]] = weakref.WeakSet()
 
@@ -32,25 +50,27 @@ class Pool:
     Threads, begun as they are needed.
 
     Args:
-        most: How many there may be.
+        most: How many there may be, and how many calls under way.
         name: What their names begin with.
     """
 
     def __init__(self, most: int, name: str) -> None:
         self._most, self._name = most, name
         self._lock = threading.Lock()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Step] = deque()
+        self._ready: deque[Step] = deque()  # those that have been begun, and can go on
         self._threads: list[threading.Thread] = []
         self._idle: list[threading.Lock] = []  # each is let go of to wake the thread that waits for it
-        self._begun = 0  # calls
+        self._begun = 0  # steps of calls
         self._busy = 0  # threads that make a call
+        self._away = 0  # calls that wait for a commit
         self._spare = False  # there is one, or it is on its way
         self._closed = False
         _open.add(self)
 
-    def submit(self, call: Callable[[], None]) -> None:
+    def submit(self, call: Step) -> None:
         """
-        Have this called in one of the threads.
+        Have this called in one of the threads, again and again until it is over.
 
         Raises:
             RuntimeError: The pool is closed, or its first thread cannot be begun.
@@ -66,12 +86,29 @@ class Pool:
         """Wait for every call that was submitted, and end the threads."""
         with self._lock:
             self._closed = True
-            for waiting in self._idle:
-                waiting.release()
-            self._idle.clear()
+            self._wake_all()
         for thread in self._threads:
             thread.join()
         _open.discard(self)
+
+    def _wake_all(self) -> None:
+        for waiting in self._idle:
+            waiting.release()
+        self._idle.clear()
+
+    def _next(self) -> deque[Step] | None:
+        """Where the next step to make is taken from; None where there is none, or no more calls may be begun."""
+        if self._ready:
+            return self._ready
+        return self._calls if self._calls and self._busy + self._away < self._most else None
+
+    def _go_on(self, call: Step) -> None:
+        """What this call waited for is done."""
+        with self._lock:
+            self._away -= 1
+            self._ready.append(call)
+            if not self._spare:
+                self._send_for_spare()
 
     def _send_for_spare(self) -> None:
         """Wake a thread, or begin one, where there may be more; the lock is held."""
@@ -95,39 +132,47 @@ class Pool:
     def _work(self) -> None:
         awake = threading.Lock()
         awake.acquire()
-        spare, seen = True, -1
+        spare, seen, late = True, -1, 0
         while True:
-            call: Callable[[], None] | None = None  # what the last one held is not kept while the thread waits
+            call: Step | None = None  # what the last one held is not kept while the thread waits
             with self._lock:
-                calls = self._calls
-                if not calls:
+                steps = self._next()
+                if steps is None:
                     if spare:
                         spare = self._spare = False
-                    if self._closed:
+                    if self._closed and not self._calls and not self._away:
+                        self._wake_all()
                         return
                     self._idle.append(awake)
-                elif not spare or not self._busy or self._begun == seen:
-                    call = calls.popleft()
+                elif not spare or not self._busy or (self._begun == seen and not 0 < late < _LATE_LOOKS):
+                    call = steps.popleft()
                     self._begun += 1
                     self._busy += 1
                     if spare:
                         spare = self._spare = False
-                    if calls and not self._spare:
+                    if not self._spare and self._next() is not None:
                         self._send_for_spare()
-                else:
-                    seen = self._begun
+                elif self._begun != seen:
+                    seen, late = self._begun, 0
             if call is not None:
+                ticket: Ticket | None = None
                 try:
-                    call()
+                    ticket = call()
                 except BaseException:
                     _log.exception("a call raised in a thread of the runner")
                 with self._lock:
                     self._busy -= 1
+                    self._away += ticket is not None
+                if ticket is not None:
+                    ticket.notify(partial(self._go_on, call))
             elif spare:
+                slept = time.monotonic()
                 awake.acquire(timeout=_LOOK)
+                if late or time.monotonic() - slept > _LATE:
+                    late += 1
             else:
                 awake.acquire()
-                spare, seen = True, -1
+                spare, seen, late = True, -1, 0
 
 
 def _close_all() -> None:

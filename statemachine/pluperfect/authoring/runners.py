@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from ..errors import RunnerUnavailable, WorkerDied
 from ..hooks import Runner, hookimpl
 from .deadlines import DeadlinePassed
-from .pools import Pool
+from .pools import Pool, Step
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,11 +65,27 @@ class ThreadPoolTaskRunner:
         """How many threads of this process lead calls at once."""
         return self.max_workers or _setting("tasks_runner_thread_pool_max_workers") or MANY
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "submit" in vars(cls) and "submit_steps" not in vars(cls):
+            cls.submit_steps = None  # type: ignore[assignment] - it has a way of its own to make calls, and makes them whole
+
     def submit(self, call: Callable[[], None]) -> None:
         """Have this called in a thread."""
+
+        def whole() -> None:
+            call()
+
+        self._submit(whole)
+
+    def submit_steps(self, step: Step) -> None:
+        """Have a call made in threads, step by step, so that it holds none while it waits for a commit."""
+        self._submit(step)
+
+    def _submit(self, step: Step) -> None:
         if self._pool is None:
             self._pool = Pool(self.threads(), "pluperfect")
-        self._pool.submit(call)
+        self._pool.submit(step)
 
     def close(self) -> None:
         """Wait for every call that was submitted."""
