@@ -76,12 +76,20 @@ def test_what_is_not_known_passes_through():
 
 
 def test_a_record_of_a_later_release_with_more_fields_at_the_end_is_read():
-    _, _, data, _ = EXAMPLES[1]
+    _, _, data, _ = EXAMPLES[2]
     raw = msgspec.msgpack.decode(records.open_row(data).raw)
     raw[7][0].append("a later field")
-    raw.append("another")
+    raw += [{}, "another"]
 
-    assert records.decode(row_of(raw)).to.kind == "Running"
+    assert records.decode(row_of(raw)).to.kind == "Retrying"
+
+
+@pytest.mark.parametrize("short", [[[2]], [[2, "", 1]], [[2, "", 1, 1, "Running"], None, ""]], ids=str)
+def test_what_an_array_leaves_out_at_its_end_has_its_default(short):
+    whole = [[2, "", 1, 1, "Running"], None, "", "", None]
+    envelope = [bytes(16), 2, 5, 0, "transition", 1, bytes(32)]
+
+    assert records.decode(row_of([*envelope, short])) == records.decode(row_of([*envelope, whole, {}]))
 
 
 @given(st.binary(max_size=60))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any, Final, cast
 
@@ -22,7 +23,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.msgpack import Ext
 
 from .errors import StoreDamaged
-from .states import Completed, Running, StateUnion
+from .states import Completed, Pending, Running, StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
 from .values import RESULT, Packed
 
@@ -331,22 +332,36 @@ def body_of(entry: Entry) -> Body:
         data, found = _detached(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, told))
         return Body("ruling", data, tuple(found))
     assert type(entry) is Transition
-    state, asked, by, why = cast(StateUnion, entry.to), cast("StateUnion | None", entry.asked), entry.by, entry.why
-    if told is None and asked is None and by == why == "" == state.message:
-        # A start or an end as most are, its fields of their very types, needs no second look.
+    state = entry.to
+    if told is None and entry.asked is None and entry.by == entry.why == "" == state.message:
+        # Most births, starts and ends: what is left of them is what a reader takes where an array ends early. The fields of a
+        # start or an end are of their very types then, and need no second look.
         if type(state) is Running:
-            if state.name == "Running" and type(state.attempt) is type(state.loop_count) is int:
-                return Body("transition", _encode(_Transition(state)), (), True)
-        elif type(state) is Completed and state.name == "Completed":
+            attempt, count = state.attempt, state.loop_count
+            if state.name == "Running" and type(attempt) is type(count) is int:
+                if attempt == count == 1:
+                    return _START
+                return Body("transition", _encode(((Running.code, "", attempt, count),)), (), True)
+        elif type(state) is Completed:
             value = state.data
-            if type(value) is Packed and value.code != RESULT:
-                return Body("transition", _encode(_Transition(Completed("", Ext(value.code, _FIRST)))), (value,), True)
-    data, found = _detached(_Transition(state, asked, by, why, told))
+            if state.name == "Completed" and type(value) is Packed and value.code != RESULT:
+                return Body("transition", _end(value.code), (value,), True)
+        elif type(state) is Pending and state.due is None and state.name == "Pending":
+            data, found = _detached(((Pending.code, "", state.spec),))
+            return Body("transition", data, tuple(found))
+    data, found = _detached(
+        _Transition(cast(StateUnion, state), cast("StateUnion | None", entry.asked), entry.by, entry.why, told)
+    )
     return Body("transition", data, tuple(found))
 
 
-_FIRST: Final = b"\0"
-"""The number of a body's only value."""
+_START: Final = Body("transition", _encode(((Running.code,),)), (), True)
+
+
+@cache
+def _end(code: int) -> bytes:
+    """The body of an end whose only value is of this code."""
+    return _encode(((Completed.code, "", Ext(code, b"\0")),))
 
 
 def _detached(body: Any) -> tuple[bytes, list[Packed]]:
@@ -386,7 +401,7 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
         prev: The leaf hash of the run's record before it (GENESIS for the first).
         epoch: The term of the writer.
     """
-    record = _encode(Record(run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)))
+    record = _encode((run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)))  # a `Record`
     values = body.values
     if not values:
         return _encode((record, ())), sha256(b"\0" + record).digest()

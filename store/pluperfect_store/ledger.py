@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -32,10 +33,11 @@ __all__ = [
     "IMPORTED",
     "Batch",
     "Changes",
+    "Piece",
     "Prepared",
     "Rows",
     "claiming",
-    "continued",
+    "continuing",
     "end_of",
     "imported_rows",
     "prepare",
@@ -54,8 +56,11 @@ _MOST_TERM: Final = 2**63
 _MOST_KNOWN: Final = 64
 """Heads that one batch tells the next."""
 
-_MOST_JOINED: Final = 16
-"""Entries; each time that something is joined all that is there already is copied."""
+_MOST_JOINED: Final = 1 << 16
+"""Bytes; what is one append cannot be committed piece by piece."""
+
+
+_ENTRY: Final = itemgetter(0)
 
 
 IMPORTED: Final = "store/imported"
@@ -104,16 +109,26 @@ class Changes(Struct):
     """Rows of the log from which values were taken away; their leaves stay what they are."""
 
 
-class Prepared(Struct, frozen=True):
+class Piece(Struct):
+    """What one append brings for one run."""
+
+    run: bytes
+    root: bytes
+    expected: int
+    entries: list[tuple[Entry, Body]]
+    """Each with its encoded body. More may join them until they are taken into a batch."""
+
+
+class Prepared(Struct):
     """An append whose entries are encoded as far as that is possible before their place is known."""
 
-    parts: tuple[tuple[Part, tuple[Body, ...]], ...]
+    pieces: Sequence[Piece]
     epoch: int
     size: int
     """About how many bytes it will take in memory and in the file."""
-    keys: tuple[str, ...]
+    keys: list[str]
     """The cache keys under which it stores results."""
-    blobs: tuple[Packed, ...] = ()
+    blobs: list[Packed] = []
     """The values that are too large to stand in their rows."""
     claim: bytes | None = None
     """The root that the owner who writes carries out from now on: born here, or else taken over."""
@@ -134,7 +149,7 @@ def claiming(root: bytes, at: float) -> Prepared:
         raise ValueError(f"The id of a run has 16 bytes; this claim names {root!r}.")
     if not isinstance(at, int | float) or not abs(at) < _FAR:
         raise ValueError(f"The time of a claim is in UTC seconds, not {at!r}.")
-    return Prepared((), 0, 0, (), claim=root, at=at)
+    return Prepared((), 0, 0, [], claim=root, at=at)
 
 
 def releasing(root: bytes, epoch: int) -> Prepared:
@@ -147,7 +162,7 @@ def releasing(root: bytes, epoch: int) -> Prepared:
     if type(root) is not bytes or len(root) != 16:
         raise ValueError(f"The id of a run has 16 bytes; this release names {root!r}.")
     _check_term(epoch)
-    return Prepared((), epoch, 0, (), release=root)
+    return Prepared((), epoch, 0, [], release=root)
 
 
 def _check_term(epoch: int) -> None:
@@ -173,41 +188,40 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
-    sealed: list[tuple[Part, tuple[Body, ...]]] = []
+    pieces: list[Piece] = []
     for part in parts:
         if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
-        bodies, more = _encoded(part, blobs, keys)
-        sealed.append((part, bodies))
+        entries, more = _encoded(part, blobs, keys)
+        pieces.append(Piece(part.run, part.root, part.expected, entries))
         size += more
         if part.expected == 0:
             _check_birth(part, part.entries[0])
-    if not sealed:
+    if not pieces:
         raise ValueError("An append without parts appends nothing.")
-    if len(sealed) > 1:
+    if len(pieces) > 1:
         _check_different(parts)
-    first = sealed[0][0]
-    return Prepared(
-        tuple(sealed), epoch, size, tuple(keys), tuple(blobs), first.root if claim else None, None, first.entries[0].at
-    )
+    first = parts[0]
+    return Prepared(pieces, epoch, size, keys, blobs, first.root if claim else None, None, first.entries[0].at)
 
 
-def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Body, ...], int]:
-    """The bodies of one part, and about how many bytes they take; large values and cache keys go into the lists."""
-    run, expected = part.run, part.expected
+def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[tuple[Entry, Body]], int]:
+    """The entries of a part with their bodies, and about how many bytes they take; large values and cache keys go into the lists."""
+    run, root, expected = part.run, part.root, part.expected
     if not 0 <= expected < _MOST_ENTRIES:
         raise ValueError(f"Run {run.hex()}: no run can have {expected} entries.")
-    if len(run) != 16 or len(part.root) != 16:
-        raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {part.root!r}.")
-    bodies: list[Body] = []
+    if len(run) != 16 or len(root) != 16:
+        raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {root!r}.")
+    entries: list[tuple[Entry, Body]] = []
     size = 0
     for entry in part.entries:
         expected += 1
         if entry.seq != expected:
             raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
         body = body_of(entry)
-        check_body(body)
-        bodies.append(body)
+        if not body.sure:
+            check_body(body)
+        entries.append((entry, body))
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
             value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
@@ -218,9 +232,9 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Bo
             key = key_of(entry)
             if key is not None:
                 keys.append(key)
-    if not bodies:
+    if not entries:
         raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
-    return tuple(bodies), size
+    return entries, size
 
 
 def _check_different(parts: Sequence[Part]) -> None:
@@ -231,22 +245,20 @@ def _check_different(parts: Sequence[Part]) -> None:
         seen.add(part.run)
 
 
-def continued(op: Prepared, part: Part) -> Prepared | None:
-    """This append, going on with more entries of its only run; None where it cannot. Errors as of `prepare`."""
-    if len(op.parts) != 1:
+def continuing(op: Prepared, part: Part) -> tuple[list[tuple[Entry, Body]], int, list[str]] | None:
+    """
+    What an append to one run needs to go on with more entries of it: those, their size and their cache keys; None where they
+    cannot join it. Errors as of `prepare`.
+    """
+    if len(op.pieces) != 1 or op.size > _MOST_JOINED:
         return None
-    ((one, bodies),) = op.parts
-    count = len(bodies)
-    if one.run != part.run or one.root != part.root or one.expected + count != part.expected or count > _MOST_JOINED:
+    piece = op.pieces[0]
+    if piece.run != part.run or piece.root != part.root or piece.expected + len(piece.entries) != part.expected:
         return None
     blobs: list[Packed] = []
     keys: list[str] = []
-    more, size = _encoded(part, blobs, keys)
-    if blobs:  # large values go their own way
-        return None
-    whole = Part(one.run, one.root, one.expected, one.entries + part.entries)
-    kept = (*op.keys, *keys) if keys else op.keys
-    return Prepared(((whole, bodies + more),), op.epoch, op.size + size, kept, op.blobs, op.claim, op.release, op.at)
+    entries, size = _encoded(part, blobs, keys)
+    return None if blobs else (entries, size, keys)  # large values go their own way
 
 
 def _check_birth(part: Part, entry: Entry) -> None:
@@ -396,7 +408,7 @@ class Batch:
             Conflict: A run has another version than the append expects, or its root is not there.
             ValueError: The root is not the one that the run was born under, or an entry cannot be sealed.
         """
-        if op.claim is not None and not op.parts:
+        if op.claim is not None and not op.pieces:
             return self._claim(op.claim, op.at)
         epoch, position = op.epoch, self.position
         heads: list[tuple[bytes, Head]] = []
@@ -404,11 +416,11 @@ class Batch:
         idx: list[tuple[bytes, bytes]] = []
         leaves: list[bytes] = []
         rows: list[View] = []
-        before = [self._checked(part, op) for part, _ in op.parts]
-        for (part, bodies), head in zip(op.parts, before, strict=True):
-            run, entries, first = part.run, part.entries, position + 1
+        before = [self._checked(piece, op) for piece in op.pieces]
+        for piece, head in zip(op.pieces, before, strict=True):
+            run, first = piece.run, position + 1
             prev = GENESIS if head is None else head.leaf
-            for entry, body in zip(entries, bodies, strict=True):
+            for entry, body in piece.entries:
                 row, prev = seal(run, entry, body, prev, epoch)
                 position += 1
                 place = u64(position)
@@ -417,6 +429,7 @@ class Batch:
                 idx.append((idx_key(run, entry.seq), place))
                 if head is None or not head.imported:
                     rows += lasting(run, position, entry.seq, entry)
+            entries = [*map(_ENTRY, piece.entries)]
             heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
@@ -427,10 +440,10 @@ class Batch:
             self._blobs[value.digest] = value
         self._lasting += rows
         self._heads.update(heads)
-        for part, _ in op.parts:
-            if part.root != part.run and self._passed != (part.root, epoch):
-                self._raise_term(part.root, epoch)
-                self._passed = (part.root, epoch)
+        for piece in op.pieces:
+            if piece.root != piece.run and self._passed != (piece.root, epoch):
+                self._raise_term(piece.root, epoch)
+                self._passed = (piece.root, epoch)
         if op.claim is not None:
             self._leases[op.claim] = Lease(epoch, self.owner)
             self._passed = None
@@ -486,8 +499,8 @@ class Batch:
         if kind == "imported":
             self.importing(open_row(row))
 
-    def _checked(self, part: Part, op: Prepared) -> Head | None:
-        run, root = part.run, part.root
+    def _checked(self, piece: Piece, op: Prepared) -> Head | None:
+        run, root = piece.run, piece.root
         head = self.head(run)
         if head is not None and (head.root or run) != root:
             born_under = (head.root or run).hex()
@@ -496,16 +509,16 @@ class Batch:
             )
         actual = 0 if head is None else head.seq
         if self._passed == (root, op.epoch) and run != root:  # an append of this batch to the same tree was checked so
-            if actual != part.expected:
-                raise self._conflict(part, actual)
+            if actual != piece.expected:
+                raise self._conflict(piece, actual)
             return head
         top = head if run == root else self.head(root)
-        if top is None and run != root and not any(other.run == root for other, _ in op.parts):
+        if top is None and run != root and not any(other.run == root for other in op.pieces):
             raise Conflict(
                 f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
                 " root's birth, was refused, or never made. Nothing was written.",
                 run=run.hex(),
-                expected=part.expected,
+                expected=piece.expected,
                 actual=actual,
             )
         lease = self.lease(root)  # a root may be taken before it is born
@@ -527,8 +540,8 @@ class Batch:
                 expected=op.epoch,
                 actual=term,
             )
-        if actual != part.expected:
-            raise self._conflict(part, actual)
+        if actual != piece.expected:
+            raise self._conflict(piece, actual)
         return head
 
     def _is_fenced_out(self, epoch: int) -> bool:
@@ -537,8 +550,8 @@ class Batch:
             self._fence = number(fence) if fence else 0
         return epoch <= self._fence and self._fence > 0
 
-    def _conflict(self, part: Part, actual: int) -> Conflict:
-        run, expected = part.run, part.expected
+    def _conflict(self, piece: Piece, actual: int) -> Conflict:
+        run, expected = piece.run, piece.expected
         text = f"Run {run.hex()} is at version {actual}; this append was decided at {expected}."
         if actual < expected:
             text += " An earlier append, which this one builds on, was not recorded."

@@ -25,7 +25,7 @@ from pluperfect.sites import raised_here
 from .gates import MapFull, MapResized
 from .layout import encode_value
 from .leases import this_process
-from .ledger import Batch, Changes, Left, Prepared, continued, end_of
+from .ledger import Batch, Changes, Left, Prepared, continuing, end_of
 from .tickets import Pending
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _NAP: Final = 50e-6
 _SOON: Final = 1.0
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
-_NOTHING: Final = Prepared((), 0, 0, ())
+_NOTHING: Final = Prepared((), 0, 0, [])
 _NOWHERE: Final = (None, 0, None)
 
 
@@ -157,16 +157,21 @@ class Writer:
         queue, op = self._queue, pending.op
         if op is None or not pending.queued or not queue or queue[-1] is not pending:
             return False
-        longer = continued(op, part)
-        if longer is None:
+        more = continuing(op, part)
+        if more is None:
             return False
+        entries, size, keys = more
         with self.mutex:
             if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
                 return False
-            self._bytes += longer.size - op.size
-            for key in longer.keys:
+            if self._bytes > _QUEUE_BYTES:
+                return False  # it has to wait for room
+            self._bytes += size
+            op.size += size
+            for key in keys:
+                op.keys.append(key)
                 self._keys[key] = pending
-            pending.op = longer
+            op.pieces[0].entries.extend(entries)  # in one step: a signal finds all of them there, or none
         return True
 
     def lead(self, pending: Pending) -> None:
