@@ -86,15 +86,32 @@ def _refresh(value: Any) -> bool | None:
     return value
 
 
+_KEYS: Final = ("cache_key",)
+"""The hook that is asked only for calls that may have a key; what answers them may also be an attempt of the caller."""
+
+
 @hookimpl
 def options(kind: str) -> Sequence[Option] | None:
     """The options of caching, for tasks."""
     if kind != "task":
         return None
     return [
-        Option("cache_policy", None, "which parts of a call make its key", _policy, complete=_policy_by_default),
-        Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn),
-        Option("result_storage_key", None, "the key itself, or a template of it; beats the others", _storage_key),
+        Option(
+            "cache_policy",
+            None,
+            "which parts of a call make its key",
+            _policy,
+            complete=_policy_by_default,
+            wakes=_KEYS,
+        ),
+        Option("cache_key_fn", None, "makes the key of (context, arguments); None: no caching", _key_fn, wakes=_KEYS),
+        Option(
+            "result_storage_key",
+            None,
+            "the key itself, or a template of it; beats the others",
+            _storage_key,
+            wakes=_KEYS,
+        ),
         Option("cache_expiration", None, "for how long a result answers", _expiration),
         Option("refresh_cache", None, "make the call, and replace the entry", _refresh),
     ]
@@ -122,7 +139,8 @@ def cache_key(
         policy = CacheKeyFnPolicy(fn)
     if template is None and (policy is None or isinstance(policy, NoCache)):
         return None
-    settings = get_current_settings()
+    body = current_body.get()
+    settings = get_current_settings() if body is None else body.settings
     if settings.tasks_disable_caching:
         return CacheKey(None, why="TASKS_DISABLE_CACHING: no call is cached")
     if given.get("persist_result") is False:

@@ -103,7 +103,7 @@ def faithful(value: Any) -> bool:
 
     Ints of more than 64 bits and lone surrogates look plain, and msgpack raises.
     """
-    kind = cast("type[Any]", type(value))
+    kind = type(value)  # type: ignore[reportUnknownVariableType]
     if kind in _SCALARS:
         return True
     if kind in _DICT:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .transitions import Run
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 __all__ = ["Body", "current_body"]
 
@@ -16,6 +19,11 @@ class Body(Protocol):
     @property
     def run(self) -> Run:
         """The run as folded so far."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold around its calls, as its tree found them when it began."""
         ...
 
     @property

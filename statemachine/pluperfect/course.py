@@ -62,13 +62,14 @@ Effect = Propose | Ask | Resolve | Durable | Call | Sleep
 Course = Generator[Effect, Any, Run]
 
 
-def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
+def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False) -> Course:
     """
     Lead one run from where its log left it to its end, or to where a rule stops it.
 
     Args:
         run: The run so far, born. Running here means that its process died: it is in doubt.
         intent: Whether the body may begin only when its Running is durable (level ``effect``).
+        waits: Whether there may be runs that the arguments come from.
         unpause: Whether a run that is paused goes on.
 
     Returns:
@@ -82,7 +83,7 @@ def course(run: Run, *, intent: bool, unpause: bool = False) -> Course:
         run = yield from propose(after_interruption(answer, run))
         if run.ruling is not None:
             return run  # it stays in doubt: what may not be given up or retried is not called again either
-    ready = False  # whether the arguments are resolved: each process that carries the run out does it once
+    ready = not waits  # whether the arguments are resolved: each process that carries the run out does it once
     while not run.final:
         state = run.state
         if isinstance(state, Running):

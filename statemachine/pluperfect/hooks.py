@@ -65,7 +65,7 @@ class Option(Struct, frozen=True):
         default: Its value where nobody sets it.
         doc: One line for people.
         check: Takes the given value and returns the value to keep; raises TypeError or ValueError.
-        wakes: The plugin is asked only where one of its options with this mark is set.
+        wakes: The plugin is asked only where one of its options with this mark is set. Names of hooks: at those alone.
         setting: The name of the setting that gives the value where a decorator gives none.
         complete: Takes the value and all options that were given, when the function is decorated, and returns the
             value to keep; raises TypeError or ValueError.
@@ -77,7 +77,7 @@ class Option(Struct, frozen=True):
     default: Any = None
     doc: str = ""
     check: Callable[[Any], Any] | None = None
-    wakes: bool = False
+    wakes: bool | tuple[str, ...] = False
     setting: str = ""
     complete: Callable[[Any, Mapping[str, Any]], Any] | None = None
     plain: Callable[[Any, Mapping[str, Any]], Any] | None = None

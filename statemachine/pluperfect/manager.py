@@ -214,20 +214,28 @@ class Hooks:
         """Who speaks to this definition (None: to a history without its code). Compute it once for each."""
         if definition is None:
             return Attending(self._reviewers, (), (), None)
-        wakers, options = self._wakers[definition.kind], definition.options
-        sleepers = {plugin for wakers in self._wakers.values() for plugin in wakers}
+        options, of_kind = definition.options, self._wakers[definition.kind]
 
-        def speaks(impl: _Impl) -> bool:
-            if impl.plugin not in sleepers:
-                return True
-            return any(_is_set(options, option) for option in wakers.get(impl.plugin, ()))
+        def speaking(hook: str) -> Callable[[_Impl], bool]:
+            sleepers = {
+                plugin
+                for wakers in self._wakers.values()
+                for plugin, waking in wakers.items()
+                if any(_wakes(option, hook) for option in waking)
+            }
 
-        keys = self._first("cache_key", speaks) if definition.kind == "task" else None
+            def speaks(impl: _Impl) -> bool:
+                return impl.plugin not in sleepers or any(
+                    _wakes(option, hook) and _is_set(options, option) for option in of_kind.get(impl.plugin, ())
+                )
+
+            return speaks
+
         return Attending(
-            tuple(impl for impl in self._reviewers if speaks(impl)),
-            tuple(impl for impl in self._during if speaks(impl)),
-            tuple(impl for impl in self._recorders if speaks(impl)),
-            keys,
+            tuple(filter(speaking("review"), self._reviewers)),
+            tuple(filter(speaking("during"), self._during)),
+            tuple(filter(speaking("recorded"), self._recorders)),
+            self._first("cache_key", speaking("cache_key")) if definition.kind == "task" else None,
         )
 
     def pack(self, value: Any) -> Packed:
@@ -388,6 +396,11 @@ def grumble(plugin: str, transition: Transition) -> None:
     _log.exception(
         "plugin %r raised in recorded(), told of %s (seq %d); the run goes on", plugin, state, transition.seq
     )
+
+
+def _wakes(option: Option, hook: str) -> bool:
+    """Whether a plugin sleeps at this hook until this option is set."""
+    return option.wakes is True or (option.wakes is not False and hook in option.wakes)
 
 
 def _is_set(options: Mapping[str, Any], option: Option) -> bool:

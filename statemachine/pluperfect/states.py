@@ -322,7 +322,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     @property
     def _attached(self) -> dict[str, Any]:
         """What belongs to the state in this process alone; no field of it, and so never recorded or compared."""
-        return cast("dict[str, Any]", self.__dict__)
+        return self.__dict__  # type: ignore[reportReturnType] - of an object, not of its class
 
     @property
     def live(self) -> Any:

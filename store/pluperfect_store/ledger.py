@@ -324,6 +324,7 @@ class Batch:
         "_lasting",
         "_leased",
         "_leases",
+        "_leaves",
         "_log",
         "_passed",
         "_rewrites",
@@ -344,6 +345,7 @@ class Batch:
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
         self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
         self._grown: Tree | None = None
+        self._leaves: list[bytes] = []  # which it has not grown by yet
         self._passed: tuple[bytes, int] | None = None  # a tree and a term that may write in it
         self._fence: int | None = None
         self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
@@ -361,7 +363,7 @@ class Batch:
         """What this batch leaves, once it is committed."""
         heads = dict(self._heads) if len(self._heads) <= _MOST_KNOWN else {}
         leases = {root: lease for root, lease in self._leases.items() if lease is not None}
-        tree = None if self._grown is None else self._grown.next()
+        tree = None if self._grown is None else self.tree.next()
         return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree)
 
     @property
@@ -392,6 +394,9 @@ class Batch:
         """The tree as this batch will leave it."""
         if self._grown is None:
             self._grown = Tree.decode(self._rows.get("meta", b"tree"))
+        if self._leaves:  # many at once: that is quicker
+            self._grown.extend(self._leaves)
+            self._leaves.clear()
         return self._grown
 
     # --- appends
@@ -435,7 +440,7 @@ class Batch:
         self.position = position
         self._log += log
         self._idx += idx
-        self.tree.extend(leaves)
+        self._leaves += leaves
         for value in op.blobs:
             self._blobs[value.digest] = value
         self._lasting += rows
@@ -653,9 +658,10 @@ class Batch:
         for digest, value in self._blobs.items():
             if not self._rows.has("blob", digest):
                 tables["blob"][digest] = value.data
-        if self._grown is not None:
-            tables["meta"][b"tree"] = self._grown.encode()
-            for level, index, node in self._grown.fresh:
+        if self._grown is not None or self._leaves:
+            tree = self.tree
+            tables["meta"][b"tree"] = tree.encode()
+            for level, index, node in tree.fresh:
                 tables["node"][node_key(level, index)] = node
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:

@@ -57,34 +57,25 @@ class Tree:
 
     def push(self, node: bytes, level: int = 0) -> None:
         """Append a leaf; or, at a size that its leaves divide, the root of a whole subtree of this level."""
-        index, peaks = self.size >> level, self.peaks
-        self.size += 1 << level
-        if level >= KEPT_LEVEL:
-            self.fresh.append((level, index, node))
-        while index & 1:
-            node = sha256(b"\1" + peaks.pop() + node).digest()
+        self.extend((node,), level)
+
+    def extend(self, nodes: Iterable[bytes], level: int = 0) -> None:
+        """Append leaves; or, at a size that theirs divide, the roots of whole subtrees of this level."""
+        peaks, tops, new = self.peaks, list[bytes](), [*nodes]
+        index = self.size >> level
+        self.size += len(new) << level
+        while new:  # the nodes of this level that are complete now, of which the first stands at `index`
+            if level >= KEPT_LEVEL:
+                self.fresh += [(level, index + place, node) for place, node in enumerate(new)]
+            if index & 1:
+                new.insert(0, peaks.pop())
+            if len(new) & 1:
+                tops.append(new.pop())
+            pairs = iter(new)
+            new = [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
             index >>= 1
             level += 1
-            if level >= KEPT_LEVEL:
-                self.fresh.append((level, index, node))
-        peaks.append(node)
-
-    def extend(self, leaves: Sequence[bytes]) -> None:
-        """Append several leaves: the same as to `push` each, and quicker where they fill whole blocks."""
-        at = 0
-        while at < len(leaves):
-            if self.size % BLOCK or len(leaves) - at < BLOCK:
-                self.push(leaves[at])
-                at += 1
-            else:
-                nodes = leaves[at : at + BLOCK]
-                while len(nodes) > 1:
-                    nodes = [
-                        sha256(b"\1" + left + right).digest()
-                        for left, right in zip(nodes[::2], nodes[1::2], strict=True)
-                    ]
-                self.push(nodes[0], KEPT_LEVEL)
-                at += BLOCK
+        peaks += reversed(tops)
 
     @property
     def root(self) -> bytes:

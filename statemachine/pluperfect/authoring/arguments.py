@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 def holds_runs(value: Any) -> bool:
     """Whether a future, a run's state, or a mark stands anywhere in this value."""
-    kind = cast("type[Any]", type(value))
+    kind = type(value)  # type: ignore[reportUnknownVariableType]
     if kind in _PLAIN:
         return False
     if kind is tuple or kind is list or kind is set or kind is frozenset:

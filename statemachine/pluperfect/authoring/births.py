@@ -83,7 +83,8 @@ def born(request: Request) -> Frame:
         from .logs import nearest_log
 
         log = nearest_log()
-    definition = log.define(authored)
+    terms = log.terms(authored)
+    definition = terms.definition
     options = definition.options
     if parent is not None and authored.kind == "flow" and options.get("idempotency_key") is not None:
         raise ValueError(
@@ -102,7 +103,7 @@ def born(request: Request) -> Frame:
     bad: ParameterTypeError | None = None
     if not waits:
         try:
-            args, kwargs = log.validated(authored, args, kwargs)
+            args, kwargs = terms.validated(args, kwargs)
         except ParameterTypeError as error:
             bad = error
         else:
@@ -139,7 +140,7 @@ def born(request: Request) -> Frame:
             authored.code,
             definition.version,
             tags,
-            log.recorded_options(definition),
+            terms.options,
             level,
             authored.entry if authored.kind == "flow" else "",
             _upstream(request, session, waits=waits),
@@ -151,7 +152,7 @@ def born(request: Request) -> Frame:
     def frame(session: Session, run: Run, *, fresh: bool, kind: type[Frame] = Frame) -> Frame:
         made = kind(
             session,
-            definition,
+            terms,
             run,
             parent=parent,
             args=args,

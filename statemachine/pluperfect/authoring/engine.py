@@ -245,7 +245,7 @@ def begin(frame: Frame) -> Course:
     A root waits until its lease is durable at every level: a term that a power loss takes back could be given twice.
     """
     intent = frame.level == "effect" or frame.parent is None
-    return course(frame.run, intent=intent, unpause=frame.session.unpause)
+    return course(frame.run, intent=intent, waits=frame.waits, unpause=frame.session.unpause)
 
 
 def conclude(frame: Frame, *, return_state: bool) -> Any:

@@ -33,7 +33,8 @@ from .signals import NO_PAYLOAD, FlowStopped
 if TYPE_CHECKING:
     import asyncio
 
-    from .logs import OpenLog
+    from ..settings import Settings
+    from .logs import OpenLog, Terms
     from .sharing import Shared
 
 __all__ = ["Frame", "Session"]
@@ -89,7 +90,7 @@ class Frame:
     def __init__(
         self,
         session: Session,
-        definition: Definition,
+        terms: Terms,
         run: Run,
         *,
         parent: Frame | None,
@@ -102,10 +103,11 @@ class Frame:
     ) -> None:
         self.session: Session = session
         self.log: OpenLog = session.log
+        definition = terms.definition
         self.definition: Definition = definition
         self.run = run
         self.parent: Frame | None = parent
-        self.attending: Attending = session.log.attending(definition)
+        self.attending: Attending = terms.attending
         self.args = args
         self.kwargs = kwargs
         self.arguments: dict[str, Any] = arguments
@@ -150,6 +152,11 @@ class Frame:
         return value
 
     @property
+    def settings(self) -> Settings:
+        """The settings that hold around this code: as the tree found them, and what `temporary_settings` sets."""
+        return self.session.settings.here()
+
+    @property
     def flow(self) -> Frame | None:
         """The nearest flow: this run or one above it."""
         frame: Frame | None = self
@@ -189,8 +196,8 @@ class Frame:
                 facts = looked if facts.answers is None else replace(looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
-        elif kind is Completed and self.cache_key is not None:
-            facts = replace(reuse.stored_under_key(self, cast("Completed", to), at), answers=facts.answers)
+        elif type(to) is Completed and self.cache_key is not None:
+            facts = replace(reuse.stored_under_key(self, to, at), answers=facts.answers)
         if kind in _ENDS and self.definition.options.get("assets") and type(run.state) is Running:
             from .assets import materializations
 
@@ -201,9 +208,9 @@ class Frame:
             decision = settle(run, proposal, None, "", self.session.epoch)
         else:
             decision = self._judged(proposal, verdict, by)
-        if type(decision) is Question:
+        if isinstance(decision, Question):
             return decision
-        entry = cast("Entry", decision)
+        entry: Entry = decision
         if effect.by and type(entry) is Transition and not entry.by:
             entry = replace(entry, by=effect.by, why=effect.why)
         state = entry.to
@@ -218,7 +225,9 @@ class Frame:
         """The birth, and what a rule says against it. A request is always on record, also where it is refused."""
         verdict, by = self.attending.review(self.run, proposal, self.definition)
         if verdict is None or (verdict.to is not None and verdict.refuse is None and verdict.delay is None):
-            return cast(Entry, settle(self.run, proposal, verdict, by, self.session.epoch)), None
+            born = settle(self.run, proposal, verdict, by, self.session.epoch)
+            assert not isinstance(born, Question)
+            return born, None
         spoken = settle(self.run, proposal, verdict, by, self.session.epoch)
         if not isinstance(spoken, Ruling):
             raise PluginError(

@@ -76,7 +76,7 @@ def _digest(value: Any) -> bytes | None:
 
 def _is_large(value: Any) -> bool:
     """Whether a value is surely over the limit, so that it need not be encoded to find that out."""
-    kind = cast("type[Any]", type(value))
+    kind = type(value)  # type: ignore[reportUnknownVariableType]
     if kind is int or kind is float or kind is bool or value is None:
         return False
     if isinstance(value, _SIZED):

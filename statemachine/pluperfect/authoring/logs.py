@@ -14,7 +14,9 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
 
 from ..histories import Histories
 from ..hooks import Definition, Log, Option
@@ -39,14 +41,32 @@ if TYPE_CHECKING:
 __all__ = ["OpenLog", "address", "default_uri", "nearest_log", "open"]
 
 
-class _Known(NamedTuple):
-    """What one log makes of a flow or task."""
+class Terms(Struct):
+    """
+    What one log makes of a flow or task.
+
+    Attributes:
+        definition: The flow or task under the plugins of the log.
+        attending: Who of them speaks to it.
+        options: Those that were set to other than their default, as far as they are plain values: for the record.
+        check: Makes the arguments fit the annotations; None: they are taken as they come.
+        strict: Whether it only looks whether they do.
+    """
 
     definition: Definition
     attending: Attending
     options: dict[str, Any]
     check: Validator | None
     strict: bool
+
+    def validated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """
+        The arguments as the function is to receive them: the same objects where they fit their annotations.
+
+        Raises:
+            ParameterTypeError: Some can be made to fit in no way; it names all of them.
+        """
+        return (args, kwargs) if self.check is None else self.check(args, kwargs, strict=self.strict)
 
 
 class OpenLog(Histories):
@@ -81,19 +101,8 @@ class OpenLog(Histories):
 
     # --- for the engine
 
-    def define(self, authored: Authored) -> Definition:
-        """The definition of a flow or task under the plugins of this log; made once."""
-        return self._known(authored).definition
-
-    def attending(self, definition: Definition) -> Attending:
-        """Who of the plugins speaks to this definition."""
-        return self._known(definition.owner).attending
-
-    def recorded_options(self, definition: Definition) -> dict[str, Any]:
-        """The options that were set to other than their default, as far as they are plain values."""
-        return self._known(definition.owner).options
-
-    def _known(self, authored: Authored) -> _Known:
+    def terms(self, authored: Authored) -> Terms:
+        """What this log makes of a flow or task; looked at once."""
         known = authored.known.get(self)
         if known is None:
             declared = self.hooks.options(authored.kind)
@@ -112,22 +121,9 @@ class OpenLog(Histories):
                 check = Validator(
                     authored.fn, authored.binder.signature, name=authored.name, converters=self.hooks.converter
                 )
-            attending = self.hooks.awake(definition)
-            known = _Known(definition, attending, options, check, mode == "strict")
+            known = Terms(definition, self.hooks.awake(definition), options, check, mode == "strict")
             authored.known.put(self, known)
         return known
-
-    def validated(
-        self, authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """
-        The arguments as the function is to receive them: the same objects where they fit their annotations.
-
-        Raises:
-            ParameterTypeError: Some can be made to fit in no way; it names all of them.
-        """
-        known = self._known(authored)
-        return (args, kwargs) if known.check is None else known.check(args, kwargs, strict=known.strict)
 
     def turn(self, run: bytes) -> threading.Lock:
         """The lock that callers of this process hold while they carry out the root run with this id."""

@@ -90,7 +90,7 @@ def _recorded(frame: Frame, value: Any) -> Any:
 
     Whether it is, says the run, else the setting for tasks, else those that called it, else the setting for all.
     """
-    settings = frame.session.settings.here()
+    settings = frame.settings
     own = frame.definition.options.get("persist_result")
     if own is None:
         own = settings.tasks_default_persist_result if frame.definition.kind == "task" else None
@@ -227,7 +227,7 @@ def packed(frame: Frame, state: State) -> Any:
     """The state with its live data packed, as the log needs it."""
     if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
         live = state.data
-        state = replace(state, data=_pack(frame, live, frame.session.settings.here()))
+        state = replace(state, data=_pack(frame, live, frame.settings))
         state.carry(live)
     elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
         state = replace(state, payload=frame.log.hooks.pack(state.payload))

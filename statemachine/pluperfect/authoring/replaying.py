@@ -22,7 +22,7 @@ from ..digests import place_of
 from ..divergences import Replay, Upgrade
 from ..errors import ParameterBindError, PluperfectError, SideEffect
 from ..histories import RecordedRun
-from ..hooks import Definition, Log, Runner
+from ..hooks import Log, Runner
 from ..manager import Attending
 from ..states import Completed, Failed, Running, State
 from ..strict import Watch, strict
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..values import Spec
     from .definitions import Authored
     from .flows import Flow
-    from .logs import _Known  # type: ignore[reportPrivateUsage]
+    from .logs import Terms
 
 __all__ = ["Script", "check", "replay", "replays"]
 
@@ -73,12 +73,10 @@ class ReplayLog(OpenLog):
         )
         self.source = source
 
-    def _known(self, authored: Authored) -> _Known:
-        return self.source._known(authored)
-
-    def attending(self, definition: Definition) -> Attending:
-        """Those that surround bodies. Rules are not asked and recorders not told: the record says what came of it."""
-        return Attending((), self.source.attending(definition).entering, (), None)
+    def terms(self, authored: Authored) -> Terms:
+        """What the log itself makes of it. Rules are not asked and recorders not told: the record says what came of it."""
+        terms = self.source.terms(authored)
+        return replace(terms, attending=Attending((), terms.attending.entering, (), None))
 
     def close(self) -> None:
         """The log itself stays open: it is another's."""

@@ -217,10 +217,10 @@ def _called(log: OpenLog, run: Run, task: Task[..., Any], given: dict[str, Any],
     with OpenLog(log.hooks, "memory:", log.clock, trust_imported=log.trust_imported) as scratch:
         _copy(log, scratch, run)
         above = _above(scratch, run, flow)
-        args, kwargs = scratch.validated(task, *task.binder.arguments(given))
+        args, kwargs = scratch.terms(task).validated(*task.binder.arguments(given))
         frame = Frame(
             Session(scratch, run.birth.root, 1),
-            scratch.define(task),
+            scratch.terms(task),
             run,
             parent=above,
             args=args,
@@ -279,7 +279,7 @@ def _above(scratch: OpenLog, run: Run, flow: Any) -> Frame | None:
     given = {one.name: scratch.unpack(one.value) for one in above.birth.inputs if usable(one.value)}
     return Frame(
         Session(scratch, root, 1),
-        scratch.define(cast("Authored", flow)),
+        scratch.terms(cast("Authored", flow)),
         above,
         parent=None,
         args=(),

@@ -89,7 +89,7 @@ class Sources:
 
 
 def _shared(value: Any) -> bool:
-    kind = cast("type[Any]", type(value))
+    kind = type(value)  # type: ignore[reportUnknownVariableType]
     if value is None or kind is bool or value is ... or kind is type:
         return True
     if kind is int:

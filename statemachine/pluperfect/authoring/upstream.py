@@ -47,7 +47,7 @@ def resolve(frame: Frame) -> Failed | None:
     authored = frame.definition.owner
     try:
         args, kwargs = resolved(frame.args, _result_of), resolved(frame.kwargs, _result_of)
-        frame.args, frame.kwargs = frame.log.validated(authored, args, kwargs)
+        frame.args, frame.kwargs = frame.log.terms(authored).validated(args, kwargs)
     except ParameterTypeError as error:
         return outcomes.failed(frame, error, "validation")
     frame.arguments = authored.binder(frame.args, frame.kwargs)
