@@ -10,10 +10,8 @@ they are the neighbours' work. What is waited for in other threads and processes
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +73,10 @@ def main(works: dict[str, Ready], version: str) -> None:
         works[work](1, count)()
         print(time.time(), flush=True)
         _leave()
+    # Not above: what a process needs to begin is measured too, and is to be the subject's.
+    import json
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         act = works[work](int(count), folder)
         before, at_first = _on_disk(folder), _peak()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -101,6 +100,8 @@ def subflow(n: int) -> None:
 
 @flow
 async def gather(n: int) -> int:
+    import asyncio  # not above: it would be half of what a process needs to begin
+
     return sum(await asyncio.gather(*[later(i) for i in range(n)]))
 
 
@@ -143,6 +144,8 @@ def flow_work(name: str, level: str) -> measuring.Ready:
         def lead(count: int) -> None:
             answer = led(count)
             if led.is_async:
+                import asyncio
+
                 asyncio.run(answer)
             log.log.flush()
 
