@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -370,22 +370,36 @@ class Transaction:
         for table in VIEWS:
             self._txn.drop(self._tables[table], delete=False)
 
+    def stamp(self) -> None:
+        """
+        Put in the number of the transaction, where it has changed anything: where both come apart, pages of an older one were
+        put in the place of newer ones.
+
+        Raises:
+            MapFull: The map is too small.
+        """
+        if self._changed:
+            try:
+                assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
+            except lmdb.MapFullError as error:
+                raise MapFull from error
+
     def commit(self) -> None:
         """
-        Commit; when this returns, all of it is durable.
-
-        The number of the transaction is put in with what it changed: where both come apart, pages of an older one were
-        put in the place of newer ones.
+        Commit; when this returns, all of it is durable. The transaction is over, however this ends.
 
         Raises:
             MapFull: The map is too small; nothing was committed.
         """
         try:
-            if self._changed:
-                assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
             self._txn.commit()
         except lmdb.MapFullError as error:
             raise MapFull from error
+
+    def leave(self) -> None:
+        """Drop it where its commit was interrupted before it had begun; as `abort`."""
+        with suppress(lmdb.Error):  # it is over
+            self._txn.abort()
 
     def abort(self) -> None:
         """Drop it. No other transaction of this process may be open: see the writer."""

@@ -525,6 +525,7 @@ class Writer:
                 beat = time.monotonic() + seconds / 3
                 changes.puts["owner"] = [(self._house.owner, encode_value(this_process(seconds)))]
             txn.apply(changes)
+            txn.stamp()
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
@@ -535,8 +536,12 @@ class Writer:
             txn.commit()
         except MapFull:
             raise
-        except Exception as error:
+        except BaseException as error:
             if self._interrupted(error):
+                # Who keeps the exception would keep the transaction open, and everybody else from writing.
+                self._house.alone(txn.leave)
+                raise
+            if not isinstance(error, Exception):
                 raise
             raise _CommitFailedError(error, gathered.end, refused) from error
         if batch[0].job is None:

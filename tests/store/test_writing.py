@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from pluperfect.errors import Conflict, StoreClosed, StoreError, StoreFull
 from pluperfect.states import PLAIN, Completed, Packed, Running
 from pluperfect_store.conformance import AT, born, new_id, part, whole
+from pluperfect_store.environment import Transaction
 from pluperfect_store.lmdb import LmdbLog
 
 LARGE = Packed(PLAIN, b"\xc4\xff" + bytes(255))
@@ -193,6 +195,44 @@ def test_who_is_interrupted_anywhere_in_a_commit_hears_of_it_and_the_append_is_m
     assert inside
     assert log.position() == 1200
     assert log.verify().sound
+
+
+def test_who_is_interrupted_as_a_commit_begins_may_keep_the_exception_and_all_that_it_came_through(log):
+    ticket = log.append([whole(new_id())], epoch=1, hold=3600)
+
+    def ring(frame, event, argument):
+        if frame.f_code is Transaction.commit.__code__:
+            sys.settrace(None)
+            raise Rung("enough")
+
+    sys.settrace(ring)
+    try:
+        with pytest.raises(Rung) as kept:
+            ticket.wait()
+    finally:
+        sys.settrace(None)
+
+    assert not ticket.done
+    ticket.wait(20)
+    assert log.position() == 3
+    del kept
+
+
+def test_the_map_grows_also_where_the_last_that_a_transaction_writes_finds_no_room(tmp_path):
+    for seed in range(40):
+        chance = random.Random(seed)
+        log = LmdbLog(tmp_path / str(seed), map_size=chance.randrange(27, 40) * 4096)
+        for _ in range(25):
+            run = chance.randbytes(16)
+            act = chance.random()
+            if act < 0.4:
+                log.claim(run, 1.0)
+            elif act < 0.6:
+                log.rebuild()
+            else:
+                log.append([blob(run, chance.randrange(100, 2000))], epoch=1).wait()
+        assert log.compare() == []
+        log.close()
 
 
 def test_a_callback_may_append_but_not_wait(log):
