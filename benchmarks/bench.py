@@ -114,7 +114,7 @@ def measured(line: Line, folder: Path | None) -> dict[str, Any] | None:
         python, script = sys.executable, SUBJECTS[name]
     else:
         assert folder is not None
-        python, script = str(folder / name / "bin" / "python"), PEERS[name]
+        python, script = str(folder.absolute() / name / "bin" / "python"), PEERS[name]
     with tempfile.TemporaryDirectory() as place:
         command = [
             python,
@@ -123,7 +123,8 @@ def measured(line: Line, folder: Path | None) -> dict[str, Any] | None:
             place if line.work == "start" else str(line.count),
         ]
         begun = time.time()
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        # In an empty folder: what stands in this one, a pyproject.toml for one, is no part of the work.
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=900)
     out = done.stdout.strip().splitlines()
     if done.returncode or not out:
         print(f"{line.subject} cannot do {line.asked}: {(done.stderr or done.stdout).strip()[-400:]}", file=sys.stderr)

@@ -323,11 +323,10 @@ class _Rows:
 class Transaction:
     """A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence."""
 
-    __slots__ = ("_changed", "_tables", "_txn", "rows")
+    __slots__ = ("_tables", "_txn", "rows")
 
     def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
         self._txn, self._tables = txn, tables
-        self._changed = False
         self.rows = _Rows(txn, tables)
 
     @property
@@ -337,13 +336,13 @@ class Transaction:
 
     def apply(self, changes: Changes) -> None:
         """
-        Do all of these changes.
+        Do all of these changes, and put in the number of the transaction with them: where both come apart, pages of an older
+        one were put in the place of newer ones.
 
         Raises:
             MapFull: The map is too small.
             StoreDamaged: A row that must be there is not, or one that must not be there is.
         """
-        self._changed = True
         try:
             for table, key in changes.deletes:
                 if not self._txn.delete(key, db=self._tables[table]):
@@ -361,28 +360,14 @@ class Transaction:
             for key, row in changes.rewrites:
                 if not self._txn.put(key, row, db=self._tables["log"]):
                     raise StoreDamaged(f"Row {number(key)} of the log could not be written anew.")
+            assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
         except lmdb.MapFullError as error:
             raise MapFull from error
 
     def clear_views(self) -> None:
-        """Empty every table but the log and ``meta``."""
-        self._changed = True
+        """Empty the views; what `apply` then puts in their place comes with the number of the transaction."""
         for table in VIEWS:
             self._txn.drop(self._tables[table], delete=False)
-
-    def stamp(self) -> None:
-        """
-        Put in the number of the transaction, where it has changed anything: where both come apart, pages of an older one were
-        put in the place of newer ones.
-
-        Raises:
-            MapFull: The map is too small.
-        """
-        if self._changed:
-            try:
-                assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
-            except lmdb.MapFullError as error:
-                raise MapFull from error
 
     def commit(self) -> None:
         """

@@ -525,7 +525,6 @@ class Writer:
                 beat = time.monotonic() + seconds / 3
                 changes.puts["owner"] = [(self._house.owner, encode_value(this_process(seconds)))]
             txn.apply(changes)
-            txn.stamp()
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
