@@ -388,6 +388,32 @@ def test_a_plugin_whose_options_are_not_set_is_not_asked():
     assert "picky" in [impl.plugin for impl in hooks.awake(None).reviewers]
 
 
+def test_an_option_that_names_hooks_wakes_its_plugin_at_those_alone():
+    class Keyed:
+        @hookimpl
+        def options(self, kind):
+            return [Option("keyed", None, wakes=("cache_key",))]
+
+        @hookimpl
+        def review(self, run):
+            return None
+
+        @hookimpl
+        def cache_key(self, run):
+            return CacheKey("mine")
+
+    hooks = Hooks([Keyed()], entry_points=False, disabled=["caching", "classic"])
+    plain, set_ = (
+        hooks.awake(Definition("task", "t", fn=work, options={"keyed": value, "cache_policy": None}))
+        for value in (None, 1)
+    )
+
+    assert [(one.cache_key is None, "keyed" in [impl.plugin for impl in one.reviewers]) for one in (plain, set_)] == [
+        (True, True),
+        (False, True),
+    ]
+
+
 def misnamed():
     class Wrong:
         @hookimpl

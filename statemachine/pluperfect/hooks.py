@@ -635,7 +635,12 @@ class Log(Protocol):
 
 
 class Runner(Protocol):
-    """Where submitted calls run."""
+    """
+    Where submitted calls run.
+
+    One that has a ``submit_steps(step)`` too is given most calls by it: it calls the step, again each time that the ticket which
+    that gave is done, until it gives None. So a call that waits for a commit holds no thread.
+    """
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have this called, once, some time, somewhere. The call never raises."""
