@@ -8,7 +8,6 @@ that its users hold.
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -78,6 +77,8 @@ def _code(state: str | type[State] | None) -> int | None:
         return None
     word = (state.kind if isinstance(state, type) else str(state)).lower().replace("_", "")
     if word not in _CODES:
+        import difflib
+
         near = difflib.get_close_matches(word, _CODES, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"There is no state {state!r}.{hint} There are: {', '.join(k.kind for k in KINDS)}.")
@@ -407,6 +408,8 @@ class Histories:
                 f"{len(found)} runs match {run_id!r}: {some}{' ...' if len(found) > 4 else ''}. Give more digits."
             )
         names = {self._run_name(run): run for run in islice(self.log.find(roots=True), 200)}
+        import difflib
+
         near = difflib.get_close_matches(str(run_id), names, 3)
         hint = f" Close: {', '.join(near)}." if near else " `pluperfect runs` lists them."
         raise UnknownRun(f"There is no run {run_id!r} in {self.log.uri}.{hint}")

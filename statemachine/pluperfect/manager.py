@@ -6,7 +6,6 @@ It knows the hooks and nothing of the engine. A fresh one is made for each log; 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -432,6 +431,8 @@ def _explain(plugin: Any, error: Exception) -> str:
     """pluggy's complaint, with the nearest hook where a name is unknown."""
     for name in dir(plugin):
         if name not in HOOKS and getattr(getattr(plugin, name, None), "pluperfect_impl", None) is not None:
+            import difflib
+
             near = difflib.get_close_matches(name, HOOKS, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             return f"there is no hook {name!r}.{hint} There are: {', '.join(HOOKS)}."

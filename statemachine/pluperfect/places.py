@@ -8,7 +8,6 @@ number of that generation stands at the end: ``fetch:2@1``.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -150,6 +149,8 @@ def find_place(moment: Moment, place: str) -> Run:
     known, wanted = places(moment, shared=True), full_place(place)
     if wanted in known:
         return known[wanted]
+    import difflib
+
     near = difflib.get_close_matches(wanted, known, 3, 0.5) or list(islice(known, 3))
     hint = f" There are {len(known)}, such as {', '.join(near)}." if near else " It made no calls."
     raise UnknownRun(

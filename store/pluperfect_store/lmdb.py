@@ -27,15 +27,12 @@ from pluperfect.settings import get_current_settings
 from .files import Files
 from .folding import projected
 from .gates import Gate, MapResized
-from .health import examined
 from .layout import FILE_FROM
 from .leases import living
 from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
-from .pruning import prune
 from .reading import check_timeout, check_whole
 from .tickets import Pending
-from .walking import RESTORE
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -481,6 +478,8 @@ class LmdbLog(Proving):
         stale = None if report.findings or run is not None else self._stale()
         if stale is None:
             return report
+        from .walking import RESTORE
+
         return replace(report, findings=(Finding(f"the file is not as it was written: {stale}", RESTORE),))
 
     def _stale(self) -> str | None:
@@ -501,6 +500,8 @@ class LmdbLog(Proving):
 
     def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
         """Take whole trees of ended runs out of the log; see `pluperfect.hooks.Log.prune`."""
+        from .pruning import prune
+
         self.flush()
         return prune(self, rule, at, self._open_store().files, dry_run=dry_run)
 
@@ -524,6 +525,8 @@ class LmdbLog(Proving):
 
     def health(self) -> Health:
         """Look after the store; see `pluperfect.hooks.Log.health`."""
+        from .health import examined
+
         store = self._open_store()
         with store.inside() as env:
             told = {**env.told(), "stale_readers": env.reader_check()}

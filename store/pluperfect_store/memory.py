@@ -19,12 +19,10 @@ from pluperfect.errors import Fenced, StoreClosed, StoreDamaged, StoreError, Unk
 from pluperfect.hooks import Backup, Compacted, Health, Log, Part, Pruned, PruneRule, hookimpl
 
 from .folding import projected
-from .health import attention, contents
 from .layout import TABLES, VIEWS, decode_lease, encode_value
 from .leases import SECONDS, living, this_process
 from .ledger import Batch, Changes, Prepared, claiming, end_of, prepare, releasing
 from .proving import Proving
-from .pruning import named_values, prune
 from .reading import check_timeout, check_whole
 
 __all__ = ["MemoryLog", "open_log"]
@@ -277,6 +275,8 @@ class MemoryLog(Proving):
 
     def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
         """Take whole trees of ended runs out of the log; see `pluperfect.hooks.Log.prune`."""
+        from .pruning import prune
+
         return prune(self, rule, at, dry_run=dry_run)
 
     def backup(self, path: str) -> Backup:
@@ -289,6 +289,9 @@ class MemoryLog(Proving):
 
     def health(self) -> Health:
         """How it is."""
+        from .health import attention, contents
+        from .pruning import named_values
+
         with self._rows() as rows:
             return Health(contents(rows, named_values(rows.scan("log", b"", b""))), attention(rows))
 

@@ -18,9 +18,7 @@ from pluperfect.records import open_row
 from .layout import decode_head, idx_key, node_key, number, u64
 from .ledger import Batch, Rows, end_of
 from .reading import Reading, check_id, check_whole
-from .receiving import admit, away, holding
 from .tree import BLOCK, KEPT_LEVEL, Tree, root_of_peaks
-from .verifying import verify
 
 __all__ = ["Proving", "consistency_path", "inclusion_path", "root_at"]
 
@@ -58,6 +56,8 @@ class Proving(Reading):
 
     def verify(self, run: bytes | None = None, against: Checkpoint | None = None) -> Report:
         """Say everything that is wrong; see `pluperfect.hooks.Log.verify`."""
+        from .verifying import verify
+
         if run is not None:
             check_id(run)
         if against is not None and type(against) is not Checkpoint:
@@ -107,6 +107,8 @@ class Proving(Reading):
 
     def admit(self, parcel: Parcel) -> Admitted:
         """Take histories of another store in; see `pluperfect.hooks.Log.admit`."""
+        from .receiving import admit
+
         if self._file_from is not None:
             for digest, data in parcel.blobs.items():
                 if len(data) > self._file_from:
@@ -119,6 +121,8 @@ class Proving(Reading):
         self, run: bytes, digests: Collection[bytes], *, everywhere: bool, by: str, why: str, at: float
     ) -> Redaction:
         """Take values away; see `pluperfect.hooks.Log.redact`."""
+        from .receiving import away, holding
+
         # The long look for what holds them is done before the transaction, which looks at what came since alone.
         with self._rows() as rows:
             end, known = end_of(rows), holding(rows, digests, 0)

@@ -12,7 +12,6 @@ from typing import Final
 
 from pluperfect.hooks import Cell, Head, Holder
 
-from .comparing import differences
 from .layout import (
     born_of,
     cache_key,
@@ -223,6 +222,8 @@ class Reading:
 
     def compare(self) -> list[str]:
         """Fold the whole log again and say, one line each, where a view differs from it."""
+        from .comparing import differences
+
         with self._rows() as rows:
             return differences(rows)
 

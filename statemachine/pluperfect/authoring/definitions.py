@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 import weakref
@@ -109,6 +108,8 @@ class Authored:
         for name, value in given.items():
             option = known.get(name)
             if option is None:
+                import difflib
+
                 near = difflib.get_close_matches(name, known, 1, 0.75) or [k for k in known if k.startswith(name)]
                 other = "task" if self.kind == "flow" else "flow"
                 if name in ENGINE[other] or name in builtin_options(other):

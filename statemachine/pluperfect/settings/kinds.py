@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -301,6 +300,8 @@ def bare(name: str) -> str:
 
 def unknown(name: str) -> str:
     """What to say of a name that no setting has."""
+    import difflib
+
     near = difflib.get_close_matches(bare(name), BY_NAME, 1)
     hint = (
         f" Did you mean {_respelled(near[0], name)}?"

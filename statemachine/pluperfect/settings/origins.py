@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import Any, NamedTuple
 
@@ -129,6 +128,8 @@ class Profiles(Struct, frozen=True):
 
     def unknown(self, name: str) -> str:
         """What to say of a name that no profile has."""
+        import difflib
+
         near = difflib.get_close_matches(name, [*self.by_name, BUILTIN_PROFILE], 1)
         hint = f" Did you mean {near[0]!r}?" if near else f" `pluperfect profile create {name}` makes it."
         return f"There is no profile {name!r} in {self.path}.{hint}"
