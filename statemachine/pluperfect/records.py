@@ -401,11 +401,15 @@ def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple
         prev: The leaf hash of the run's record before it (GENESIS for the first).
         epoch: The term of the writer.
     """
-    record = _encode((run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)))  # a `Record`
-    values = body.values
+    return _sealed((run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)), body.values)
+
+
+def _sealed(record: tuple[Any, ...], values: Sequence[Packed]) -> tuple[bytes, bytes]:
+    """The row and the leaf hash of the fields of a `Record`."""
+    raw = _encode(record)
     if not values:
-        return _encode((record, ())), sha256(b"\0" + record).digest()
-    return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values])
+        return _encode((raw, ())), sha256(b"\0" + raw).digest()
+    return _encode((raw, [*map(_stored, values)])), _leaf(raw, [value.digest for value in values])
 
 
 def seal_note(
@@ -413,8 +417,8 @@ def seal_note(
 ) -> tuple[bytes, bytes, tuple[Packed, ...]]:
     """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
     data, values = _detached(body)
-    record = _encode(Record(run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)))
-    return _encode((record, [*map(_stored, values)])), _leaf(record, [value.digest for value in values]), (*values,)
+    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)), values)
+    return row, leaf, (*values,)
 
 
 def _stored(value: Packed) -> bytes | Ext:

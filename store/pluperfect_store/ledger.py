@@ -577,7 +577,7 @@ class Batch:
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
-        self.tree.push(hashed)
+        self._leaves.append(hashed)
         head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)

@@ -17,6 +17,7 @@ from pluperfect import LOOP, effect_id, flow, task
 from pluperfect.authoring.cli import main
 from pluperfect.errors import Fenced, Refused
 from pluperfect.testing import FakeClock, kinds
+from waiting import until
 
 PROGRAM = """
 import os, sys, time
@@ -53,13 +54,6 @@ if __name__ == "__main__":
             note(type(error).__name__)
             raise
 """
-
-
-def until(true, *, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "this never came true"
-        time.sleep(0.005)
 
 
 class Machine:

@@ -7,25 +7,21 @@ import threading
 import pytest
 
 from pluperfect.authoring.pools import Pool
-from pluperfect.hooks import Part
-from pluperfect.states import Pending, Spec
-from pluperfect.transitions import Transition
+from pluperfect_store.conformance import new_id, whole
 from pluperfect_store.lmdb import LmdbLog
+from waiting import until
 
 
 class Written:
     """A call that appends to a log, and is over when that is committed."""
 
-    def __init__(self, log, number):
-        run = number.to_bytes(16, "big")
-        spec = Spec("task", "write", "write", "write", run)
-        self._part, self._log = Part(run, run, 0, (Transition(1, 0.0, Pending(spec=spec)),)), log
-        self.ticket, self.over, self.steps = None, False, 0
+    def __init__(self, log):
+        self._log, self.ticket, self.over, self.steps = log, None, False, 0
 
     def __call__(self):
         self.steps += 1
         if self.ticket is None:
-            self.ticket = self._log.append((self._part,), epoch=1, hold=3600)
+            self.ticket = self._log.append([whole(new_id())], epoch=1, hold=3600)
             return self.ticket
         self.over = self.ticket.done
         return None
@@ -36,11 +32,6 @@ def log(tmp_path):
     log = LmdbLog(tmp_path / "runs")
     yield log
     log.close()
-
-
-def until(condition):
-    while not condition():
-        threading.Event().wait(0.001)
 
 
 @pytest.mark.parametrize("many", [1, 2, 64])
@@ -116,7 +107,7 @@ def test_a_call_that_raises_is_told_and_the_others_are_made(caplog):
 
 
 def test_calls_that_wait_for_a_commit_hold_no_thread_and_go_on_when_it_is_there(log):
-    pool, calls = Pool(64, "test"), [Written(log, number) for number in range(1, 33)]
+    pool, calls = Pool(64, "test"), [Written(log) for _ in range(32)]
     with log._store.writer.gate:  # nothing is committed meanwhile
         for call in calls:
             pool.submit(call)
@@ -128,7 +119,7 @@ def test_calls_that_wait_for_a_commit_hold_no_thread_and_go_on_when_it_is_there(
 
 
 def test_no_more_calls_are_under_way_than_may_be_also_where_they_wait_for_a_commit(log):
-    pool, calls = Pool(2, "test"), [Written(log, number) for number in range(1, 7)]
+    pool, calls = Pool(2, "test"), [Written(log) for _ in range(6)]
     with log._store.writer.gate:
         for call in calls:
             pool.submit(call)

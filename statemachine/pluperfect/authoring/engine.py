@@ -43,25 +43,24 @@ __all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
 # --- the interpreters -------------------------------------------------------------------------------------
 
 
-def drive(steps: Course, frame: Frame) -> Run:
+def drive(steps: Course, frame: Frame) -> None:
     """Lead a run through its course, blocking where it has to wait."""
+    for _ in drive_in_steps(steps, frame):
+        pass
+
+
+def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, None]:
+    """
+    Lead a run through its course, left wherever it waits for a commit: it yields the ticket.
+
+    Gone on with before that is done, it blocks until then.
+    """
     answer: Any = None
     while True:
         try:
             effect = steps.send(answer)
-        except StopIteration as end:
-            return end.value
-        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
-
-
-def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, Run]:
-    """Lead a run through its course, left wherever it waits for a commit: it yields the ticket, to be gone on with when that is done."""
-    answer: Any = None
-    while True:
-        try:
-            effect = steps.send(answer)
-        except StopIteration as end:
-            return end.value
+        except StopIteration:
+            return
         if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
             yield frame.ticket
         answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
@@ -496,8 +495,8 @@ def submit(request: Request) -> Future[Any]:
     try:
         if authored.is_async and hasattr(runner, "submit_async"):
             future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
-        elif (in_steps := getattr(runner, "submit_steps", None)) is not None:
-            in_steps(future.step)
+        elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
+            submit_steps(future.step)
         else:
             runner.submit(future.run)
     except BaseException as error:
@@ -532,9 +531,9 @@ def runner_of(flow: Frame) -> Any:
         return flow.runner
 
 
-def _begin_here(context: Context, future: Future[Any], in_steps: bool) -> Step:
-    """Make ready to carry out a call; ``in_steps``: it is left where it waits for a commit."""
-    steps = _carry_out(future, in_steps=in_steps)
+def _begin_here(context: Context, future: Future[Any]) -> Step:
+    """Make ready to carry out a call."""
+    steps = _carry_out(future)
 
     def step() -> Ticket | None:
         return context.run(next, steps, None)
@@ -542,7 +541,7 @@ def _begin_here(context: Context, future: Future[Any], in_steps: bool) -> Step:
     return step
 
 
-def _carry_out(future: Future[Any], *, in_steps: bool) -> Generator[Ticket, None, None]:
+def _carry_out(future: Future[Any]) -> Generator[Ticket, None, None]:
     frame = future.frame
     token = current_frame.set(frame.parent)
     try:
@@ -550,10 +549,8 @@ def _carry_out(future: Future[Any], *, in_steps: bool) -> Generator[Ticket, None
             announce_obstacle(frame)
         elif frame.definition.owner.is_async and frame.remote is None:
             finish_awaitable(_lead_async(future))
-        elif in_steps:
-            yield from drive_in_steps(begin(frame), frame)
         else:
-            drive(begin(frame), frame)
+            yield from drive_in_steps(begin(frame), frame)
         _settle(future)
     except BaseException as error:
         _broken(future, error)

@@ -53,7 +53,7 @@ class Future(Generic[R]):
     def __init__(
         self,
         frame: Frame,
-        begin: Callable[[Future[Any], bool], Step],
+        begin: Callable[[Future[Any]], Step],
         begin_async: Callable[[Future[Any]], asyncio.Task[None]] | None = None,
     ) -> None:
         self._frame = frame
@@ -65,7 +65,7 @@ class Future(Generic[R]):
         self._latch = threading.Lock()
         self._latch.acquire()
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
-        self._begin: Callable[[Future[Any], bool], Step] | None = begin  # with whether it may be left where it waits
+        self._begin: Callable[[Future[Any]], Step] | None = begin
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
         self._cancelled: str = ""  # why the call is to end before its time
         self.caller: Children | None = None  # what the body that submitted it has called
@@ -75,10 +75,9 @@ class Future(Generic[R]):
 
     def run(self) -> None:
         """Make the call, here and now, unless somebody has begun it already."""
-        with self._lock:
-            begin, self._begin = self._begin, None
-        if begin is not None:
-            begin(self, False)()
+        step = self._begun()
+        while step is not None and step() is not None:
+            pass  # gone on with at once, it waits there
 
     def step(self) -> Ticket | None:
         """
@@ -88,12 +87,14 @@ class Future(Generic[R]):
             The ticket to wait for before this is called again; None: there is nothing left to do here.
         """
         if self._going is None:
-            with self._lock:
-                begin, self._begin = self._begin, None
-            if begin is None:
-                return None
-            self._going = begin(self, True)
-        return self._going()
+            self._going = self._begun()
+        return None if self._going is None else self._going()
+
+    def _begun(self) -> Step | None:
+        """Begin the call; None where somebody has begun it already."""
+        with self._lock:
+            begin, self._begin = self._begin, None
+        return None if begin is None else begin(self)
 
     async def run_async(self, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
         """Make the call in the event loop at hand, unless somebody has begun it already."""
