@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import pluperfect
 from pluperfect import flow, hookimpl, task
+from pluperfect.authoring import cues
 from pluperfect.errors import Divergence, RuleError
 from pluperfect.futures import as_completed
 from pluperfect.testing import FakeClock
@@ -186,6 +187,88 @@ def test_awaited_futures_that_had_ended_wake_their_coroutines_in_the_recorded_or
     assert order[:3] == order[3:] == [2, 1, 0]
 
 
+@pytest.mark.parametrize("calls", ["directly", "by submit"])
+def test_an_answer_that_was_not_on_record_comes_after_all_calls_that_were(store, calls):
+    dead = [True]
+    seen = []
+
+    @task
+    async def step(lane, n, until):
+        if until is not None:
+            await until.wait()
+        return n
+
+    @flow(idempotency_key="new", durability="lazy", task_runner="asyncio")
+    async def whole():
+        over = asyncio.Event()
+
+        async def lane(name, count):
+            for n in range(count):
+                until = over if dead[0] and name == "new" else None  # under way as its process dies
+                await (step.submit(name, n, until) if calls == "by submit" else step(name, n, until))
+                seen.append((name, n))
+
+        async def old():
+            try:
+                await lane("old", 5)
+            finally:
+                over.set()
+
+        await asyncio.gather(lane("new", 2), old())
+
+    with pluperfect.open(store, plugins=[Dies(2 + 2 + 4 * 3)], clock=FakeClock(), entry_points=False) as log:
+        with pytest.raises(RuleError):
+            asyncio.run(whole())
+        recorded = len(log.runs(name="step"))
+    assert recorded == 5
+    dead[0] = False
+    seen.clear()
+    with pluperfect.open(store, clock=FakeClock(), entry_points=False) as log:
+        asyncio.run(whole())
+        assert len(log.runs(name="step")) == 7
+    assert seen[:3] == [("old", 0), ("old", 1), ("old", 2)]  # the fourth of them was called before the new answer
+
+
+def test_a_call_that_was_not_on_record_comes_after_all_that_were(store):
+    dead = [True]
+
+    @task
+    async def step(lane, n):
+        return lane
+
+    @flow(idempotency_key="new", durability="lazy")
+    async def whole():
+        async def quick():
+            await step("quick", 0)
+            for _ in range(50 if dead[0] else 0):  # the loop took longer to come back to it
+                await asyncio.sleep(0)
+            return await step("quick", 1)
+
+        async def slow():
+            for n in range(3):
+                await step("slow", n)
+                for _ in range(3):
+                    await asyncio.sleep(0)
+
+        return await asyncio.gather(quick(), slow())
+
+    with pluperfect.open(store, plugins=[Dies(2 + 4 * 3)], clock=FakeClock(), entry_points=False) as log:
+        with pytest.raises(RuleError):
+            asyncio.run(whole())
+        assert len(log.runs(name="step")) == 4
+    dead[0] = False
+    with pluperfect.open(store, clock=FakeClock(), entry_points=False) as log:
+        assert asyncio.run(whole()) == ["quick", None]
+        names = sorted(run.folded.birth.run_name for run in log.runs(name="step"))
+    assert names == [f"step-{n}" for n in range(5)]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(cues, "PATIENCE", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_other_inputs_in_an_async_flow_are_refused_as_ever(store):
     argument = [1]
 
@@ -204,6 +287,7 @@ def test_other_inputs_in_an_async_flow_are_refused_as_ever(store):
         asyncio.run(whole())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_flow_that_no_longer_makes_a_recorded_call_does_not_wait_for_it(store):
     both = [True]
 

@@ -28,9 +28,10 @@ from .sessions import Session
 from .sharing import OVERRIDE, current_stubs, outcome_of, shared_by
 
 if TYPE_CHECKING:
+    from .cues import Cues
     from .definitions import Authored
 
-__all__ = ["Request", "born", "refusal"]
+__all__ = ["Request", "born", "born_async", "refusal"]
 
 
 class Request(Struct, frozen=True):
@@ -65,11 +66,34 @@ class Request(Struct, frozen=True):
     site: str = field(default_factory=call_site)
 
 
-def born(request: Request) -> Frame:
+class OutOfTurn(Exception):
+    """A call that is not on record came while recorded ones of its body have yet to come."""
+
+    def __init__(self, cues: Cues) -> None:
+        super().__init__()
+        self.cues = cues
+
+
+async def born_async(request: Request) -> Frame:
+    """The run of a call that may await those which were made before it when the body was led before."""
+    try:
+        return born(request, may_wait=True)
+    except OutOfTurn as early:
+        cues = early.cues
+    await cues.new()
+    return born(request)
+
+
+def born(request: Request, *, may_wait: bool = False) -> Frame:
     """
     The run of a call: found in the log, where the same call in the same place was recorded, else born.
 
+    Args:
+        request: What is called, and with what.
+        may_wait: The caller can wait where recorded calls of coroutines beside this one come first.
+
     Raises:
+        OutOfTurn: They do; nothing was done.
         ParameterBindError: The arguments do not fit the signature.
         Divergence: The recorded call had other inputs.
         Refused: A rule refused the birth.
@@ -172,6 +196,8 @@ def born(request: Request) -> Frame:
     if log.script is not None:  # it is led again beside its record, which answers for everything
         return log.script.called(parent, run_id, authored, spec_of, frame)
     redo = term = 0
+    # Asked for before the body records anything. Coroutines side by side may call one task in another order than before.
+    cues = None if parent is None else parent.turns
     while known:
         run = log.load(run_id)
         if parent is None and not term and not run.final:
@@ -187,14 +213,15 @@ def born(request: Request) -> Frame:
                 session.release()
                 raise
             return frame(session, run, fresh=False)
-        # Coroutines that go on side by side may call one task in another order than before.
-        cues = parent.cues if parent.definition.owner.is_async else None
         made = cues is not None and cues.made(run_id)
         if made or (run.birth.inputs != inputs and differs(run.birth, inputs)):
             alike = None if cues is None else cues.like(authored.key, request.map_index, inputs)
             if alike is not None:
                 run_id = alike
                 continue
+            if may_wait and cues is not None and not made and cues.expects():
+                parent.children.give_back(authored.key, authored.name)
+                raise OutOfTurn(cues)
             flow = parent.flow
             if not made and (flow is None or flow.definition.options["on_divergence"] != "rerun"):
                 _compare(run, inputs, authored)

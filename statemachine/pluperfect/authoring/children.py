@@ -55,6 +55,12 @@ class Children:
             self._names[name] = number + count
             return index, number
 
+    def give_back(self, key: str, name: str) -> None:
+        """The call that was numbered last is not made yet: its numbers are those of the next one."""
+        with self._lock:
+            self._counts[key] -= 1
+            self._names[name] -= 1
+
     def made(self, key: str) -> int:
         """How many calls with this key were made so far; a map counts as one."""
         return self._counts.get(key, 0)

@@ -30,6 +30,9 @@ LOOKS: Final = 4
 """An answer waits for a recorded call that the code may no longer make, until nothing has come at so many looks in a row, so
 many seconds apart: a process that was stopped for a while has not looked meanwhile."""
 
+LATER: Final = 2**64
+"""Where the end of a call stands that had none: after every record there is."""
+
 
 def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
     """Whether two calls have inputs that are known to be different."""
@@ -113,10 +116,20 @@ class Cues:
             alike.popleft()
         return alike[0] if alike else None
 
+    def expects(self) -> bool:
+        """Whether the body has yet to make a recorded call, for all that is known."""
+        return self._kept and self._at < len(self._births)
+
     async def answer(self, run: bytes) -> None:
-        """Wait for the cue of a recorded answer."""
-        end = self._ends.get(run)
-        if end is None or not self._kept:
+        """Wait for the cue of an answer; one that was not on record comes after all recorded calls."""
+        await self._cue(self._ends.get(run, LATER))
+
+    async def new(self) -> None:
+        """Wait with a call that is not on record: it comes after all recorded calls."""
+        await self._cue(LATER)
+
+    async def _cue(self, end: int) -> None:
+        if not self._kept or (end == LATER and not self.expects()):
             return
         import asyncio
 
@@ -132,7 +145,7 @@ class Cues:
 
     def _give_cues(self) -> None:
         """Wake those whose answers were recorded before the next call that has not come."""
-        coming = self._births[self._at][0] if self._kept and self._at < len(self._births) else math.inf
+        coming = self._births[self._at][0] if self.expects() else math.inf
         while self._waiting and self._waiting[0][0] < coming:
             _, _, cue = heappop(self._waiting)
             if not cue.done():

@@ -25,7 +25,7 @@ from ..states import Completed, Retrying
 from ..transitions import Run, Transition
 from . import outcomes, upstream
 from .announce import announce_call, announce_submission
-from .births import Request, born, refusal
+from .births import Request, born, born_async, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
 from .context import current_frame, telling
 from .frames import Frame
@@ -368,11 +368,11 @@ def _is_being_cancelled() -> bool:
 async def call_async(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is async."""
     async with in_turn(request):
-        frame = born(request)
+        frame = await born_async(request)
         announce_call(frame)
         if frame.run.final:
-            if frame.parent is not None and frame.parent.cues is not None:
-                await frame.parent.cues.answer(frame.run.id)
+            if frame.parent is not None and frame.parent.turns is not None:
+                await frame.parent.turns.answer(frame.run.id)
             await announce_obstacle_async(frame)
         else:
             with under_way(frame):
@@ -384,8 +384,8 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
 
                         raise CancelledError from None  # the loop asked for that, and knows what it means
                     raise
-            if frame.log.script is not None and frame.parent is not None and frame.parent.cues is not None:
-                await frame.parent.cues.answer(frame.run.id)  # a subflow that was led again answers in its turn too
+            if frame.parent is not None and frame.parent.turns is not None:
+                await frame.parent.turns.answer(frame.run.id)  # what was led again answers in its turn too
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)
@@ -415,7 +415,7 @@ def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]
 async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerator[Any, Any]:
     """Call a flow or task whose function is an asynchronous generator."""
     async with in_turn(request):
-        frame = born(request)
+        frame = await born_async(request)
         frame.generator = own[0]
         announce_call(frame)
         if frame.run.final:

@@ -171,6 +171,11 @@ class Frame:
             self._cues = Cues(self.log, self.run.id, self.salt)
         return self._cues
 
+    @property
+    def turns(self) -> Cues | None:
+        """The same where coroutines go on side by side: their answers come in turn."""
+        return None if self.fresh or not self.definition.owner.is_async else self.cues
+
     # --- proposing and recording
 
     def propose(self, effect: Propose) -> Run | Question:

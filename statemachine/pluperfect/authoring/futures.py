@@ -236,10 +236,13 @@ class Future(Generic[R]):
     async def ended(self) -> None:
         """Wait for the end without blocking the event loop; nobody has looked at it by this."""
         here = current_frame.get()
-        if self._state is not None:
-            if here is not None and here is self._frame.parent and here.cues is not None:
-                await here.cues.answer(self._frame.run.id)
-            return
+        if self._state is None:
+            await self._end(here)
+        if here is not None and here is self._frame.parent and here.turns is not None:
+            await here.turns.answer(self._frame.run.id)
+
+    async def _end(self, here: Frame | None) -> None:
+        """Wait until the call has ended, and make it here if nobody else may."""
         import asyncio
 
         making: asyncio.Task[None] | None = None

@@ -102,6 +102,11 @@ class Led(Frame):
         """The recorded calls of this body in their order."""
         return self.account
 
+    @property
+    def turns(self) -> Any:
+        """The same: here a body's answers always come in turn."""
+        return self.account
+
     def _settled(self, effect: Propose) -> Run | Question:
         to = effect.to
         run = self.account.begun() if type(to) is Running else self.account.concluded(to)
