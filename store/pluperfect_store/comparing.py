@@ -24,6 +24,7 @@ from pluperfect.transitions import Entry
 from .folding import Lines, Read, entries, told_pruned
 from .layout import PRUNED, VIEWS, decode_cell, decode_head, encode_value, idx_key, node_key, number, u64
 from .ledger import IMPORTED, Rows, imported_rows
+from .trailing import wrong_mark
 from .tree import Tree
 from .views import evolve, lasting, standing
 
@@ -304,6 +305,9 @@ class Comparison:
                     self._wrong[table, b""] = f"it has {count} rows, the log makes {self._there[table]}"
         found = sorted(self._wrong.items(), key=lambda one: (VIEWS.index(one[0][0]), one[0][1]))
         found_all = [Difference(table, key, what) for (table, key), what in found]
+        mark = wrong_mark(self.rows)
+        if mark is not None:
+            found_all.append(Difference("views", b"", mark))
         if self._more:
             found_all.append(Difference("views", b"", f"{self._more} more rows differ from the log"))
         return found_all

@@ -20,12 +20,14 @@ import lmdb
 import msgspec
 
 from pluperfect.errors import NotAStore, StoreClosed, StoreDamaged, StoreError, StoreFull, StoreUnwritable
+from pluperfect.records import open_row
 
 from . import opening
 from .folding import tail
 from .gates import MapFull, MapResized
-from .layout import FORMAT, TABLES, VIEWS, number, u64
-from .ledger import Changes
+from .layout import FORMAT, TABLES, TRAILING, VIEWS, number, u64
+from .ledger import Changes, end_of
+from .trailing import Trail, amended, lacking, mark, settled
 
 __all__ = ["MAP_SIZE", "Environment", "Transaction"]
 
@@ -43,6 +45,7 @@ _FLAGS: Final = {
     "max_dbs": 32,
     "max_readers": 1024,
 }
+_FORMAT: Final = msgspec.msgpack.encode(FORMAT)
 _FULL: Final = 4 << 20  # bytes: with less room than this, a short write was the disk's fault
 
 
@@ -65,6 +68,7 @@ class Environment:
         self._own = opening.claim(folder, lambda beside: _create(beside, map_size))
         self._env: Any = None
         self.unwritable = ""  # why this release may read the store, but not write to it
+        self._older = False  # whether it was of another format when it was opened
         try:
             self._env = _open(folder, map_size)
             self._tables = self._handles()
@@ -93,7 +97,9 @@ class Environment:
 
     def _check_format(self) -> None:
         with self._env.begin() as txn:
-            self.unwritable = _check_format(self.folder, txn.get(b"format", db=self._tables["meta"]))
+            stored = txn.get(b"format", db=self._tables["meta"])
+            self.unwritable = _check_format(self.folder, stored)
+            self._older = stored != _FORMAT and not self.unwritable
 
     def _check_tail(self) -> None:
         with self.read() as rows:
@@ -110,7 +116,7 @@ class Environment:
     # --- reading
 
     @contextmanager
-    def read(self) -> Iterator[_Rows]:
+    def read(self) -> Iterator[_Snapshot]:
         """
         A snapshot.
 
@@ -127,9 +133,9 @@ class Environment:
         finally:
             rows.close()
 
-    def snapshot(self) -> _Rows:
+    def snapshot(self) -> _Snapshot:
         """A snapshot that is to be closed; errors as of `read`."""
-        return _Rows(self._begin_read(), self._tables, self._env)
+        return _Snapshot(self._begin_read(), self._tables, self._env)
 
     def damaged(self, error: BaseException) -> StoreDamaged | None:
         """What an error in the use of a snapshot says of the file; None where it is none of LMDB's."""
@@ -174,9 +180,12 @@ class Environment:
         if self.unwritable:
             raise StoreUnwritable(self.unwritable)
         try:
-            return Transaction(self._env.begin(write=True), self._tables)
+            txn = Transaction(self._env.begin(write=True), self._tables)
         except lmdb.MapResizedError as error:
             raise MapResized from error
+        if self._older:
+            txn.lift()
+        return txn
 
     def told(self) -> dict[str, Any]:
         """What LMDB says of the file: sizes in bytes, and who reads."""
@@ -320,6 +329,57 @@ class _Rows:
         return cursor.key() if cursor.last() else None
 
 
+class _Snapshot(_Rows):
+    """The same for who reads only: trailing views come with what they lack, as the end of the log has it."""
+
+    __slots__ = ("_lacks",)
+
+    def __init__(self, txn: Any, tables: Mapping[str, Any], env: Any) -> None:
+        super().__init__(txn, tables, env)
+        self._lacks: Mapping[str, Mapping[bytes, bytes | None]] | None = None
+
+    def _lacking(self, table: str) -> Mapping[bytes, bytes | None]:
+        if table not in TRAILING:
+            return _NOTHING
+        if self._lacks is None:
+            end = end_of(self)
+            upto = settled(self, end)
+            self._lacks = lacking(self, upto)[0] if upto < end else {}
+        return self._lacks.get(table, _NOTHING)
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        lacks = self._lacking(table)
+        return lacks[key] if key in lacks else super().get(table, key)
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
+        lacks = self._lacking(table)
+        if not lacks:
+            return super().get_many(table, keys)
+        found = [value for key in keys if (value := self.get(table, key)) is not None]
+        if len(found) != len(keys):
+            raise StoreDamaged(f"{len(keys) - len(found)} of {len(keys)} rows are not in table {table!r}.")
+        return found
+
+    def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        rows, lacks = super().scan(table, low, high, reverse=reverse), self._lacking(table)
+        return amended(rows, lacks, low, high, reverse=reverse) if lacks else rows
+
+    def has(self, table: str, key: bytes) -> bool:
+        lacks = self._lacking(table)
+        return lacks[key] is not None if key in lacks else super().has(table, key)
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        return (key for key, _ in self.scan(table, b"", b"")) if self._lacking(table) else super().keys(table)
+
+    def last(self, table: str) -> bytes | None:
+        if self._lacking(table):
+            return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
+        return super().last(table)
+
+
+_NOTHING: Final[Mapping[bytes, bytes | None]] = {}
+
+
 class Transaction:
     """A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence."""
 
@@ -352,7 +412,7 @@ class Transaction:
             for table, rows in changes.puts.items():
                 log = table == "log"
                 cursor = self._txn.cursor(self._tables[table])
-                _, put = cursor.putmulti(rows, append=log, overwrite=not (log or table == "idx"))
+                _, put = cursor.putmulti(rows, append=log, overwrite=not log)
                 if put != len(rows):
                     raise StoreDamaged(
                         f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views."
@@ -364,10 +424,34 @@ class Transaction:
         except lmdb.MapFullError as error:
             raise MapFull from error
 
-    def clear_views(self) -> None:
-        """Empty the views; what `apply` then puts in their place comes with the number of the transaction."""
+    def lift(self) -> None:
+        """Make a store of an older format one of this: from here on views may trail behind its log."""
+        meta = self._tables["meta"]
+        if msgspec.msgpack.decode(self._txn.get(b"format", db=meta) or _FORMAT)["version"] < FORMAT["version"]:
+            end = end_of(self.rows)
+            self.apply(Changes({"meta": [(b"format", _FORMAT), (b"settled", self._mark(end))]}, []))
+
+    def _mark(self, upto: int) -> bytes:
+        row = self._txn.get(u64(upto), db=self._tables["log"])
+        return mark(upto, b"" if row is None else open_row(row).leaf)
+
+    def settle(self) -> None:
+        """Put in what the trailing views lack: what comes next may look at any row of theirs, or change it."""
+        end = end_of(self.rows)
+        trail = Trail(settled(self.rows, end), end)
+        trail.learn(self.rows)
+        if trail.upto < trail.end:
+            upto = trail.end
+            puts, gone = trail.settle(upto, self.rows)
+            rows = {table: sorted(found.items()) for table, found in puts.items()}
+            self.apply(Changes({**rows, "meta": [(b"settled", self._mark(upto))]}, gone))
+
+    def replace_views(self, changes: Changes) -> None:
+        """Empty the views and put these rows in their place: all that the log makes."""
         for table in VIEWS:
             self._txn.drop(self._tables[table], delete=False)
+        changes.puts["meta"] = [(b"settled", self._mark(end_of(self.rows)))]
+        self.apply(changes)
 
     def commit(self) -> None:
         """
@@ -445,7 +529,8 @@ def _create(folder: Path, map_size: int) -> None:
     try:
         with env.begin(write=True) as txn:  # one for all: each by itself would be synced
             meta = {table: env.open_db(table.encode(), txn=txn) for table in TABLES}["meta"]
-            assert txn.put(b"format", msgspec.msgpack.encode(FORMAT), db=meta)
+            assert txn.put(b"format", _FORMAT, db=meta)
+            assert txn.put(b"settled", mark(0, b""), db=meta)
             assert txn.put(b"store_id", uuid4().bytes, db=meta)
         env.sync(True)
     except lmdb.Error as error:

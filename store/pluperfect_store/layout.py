@@ -1,9 +1,9 @@
 """
 The tables of a store and the bytes of their keys: the one room that knows them.
 
-``log`` is the truth; the tables up to ``cache`` can be projected from it again. Integers are
-big-endian, so that the order of bytes is the order of numbers. No table allows duplicate keys: what is
-many stands in the key itself.
+``log`` is the truth; the tables up to ``cache`` can be projected from it again, and some of them trail
+behind it (`trailing`). Integers are big-endian, so that the order of bytes is the order of numbers. No
+table allows duplicate keys: what is many stands in the key itself.
 
 =========  =========================================  ================================
 table      key                                        value
@@ -48,6 +48,7 @@ __all__ = [
     "FORMAT",
     "PRUNED",
     "TABLES",
+    "TRAILING",
     "VIEWS",
     "born_of",
     "cache_key",
@@ -74,12 +75,15 @@ __all__ = [
 VIEWS: Final = ("idx", "head", "by_state", "by_name", "by_tag", "child", "timer", "cache")
 """The tables that are projected from the log."""
 
+TRAILING: Final = ("idx", "by_state", "by_name", "by_tag", "child")
+"""The views whose rows may be left behind for a while: see `trailing`."""
+
 PRUNED: Final = "store/pruned"
 """The type of the store's own record of what it pruned."""
 
 TABLES: Final = ("log", *VIEWS, "node", "cut", "blob", "lease", "owner", "meta")
 
-FORMAT: Final = {"version": 1, "min_reader": 1, "min_writer": 1}
+FORMAT: Final = {"version": 2, "min_reader": 2, "min_writer": 2}
 """What ``meta`` says of the layout: its version, and the least version that may read and write it."""
 
 _TEXT: Final = 160  # bytes of a text that stand in a key as they are; LMDB takes keys of at most 511 bytes

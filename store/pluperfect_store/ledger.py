@@ -24,8 +24,20 @@ from pluperfect.records import GENESIS, INLINE, Body, Row, body_of, check_body, 
 from pluperfect.transitions import Entry
 from pluperfect.values import Packed
 
-from .layout import decode_head, decode_lease, decode_owner, encode_value, idx_key, node_key, number, past, u64
+from .layout import (
+    TRAILING,
+    decode_head,
+    decode_lease,
+    decode_owner,
+    encode_value,
+    idx_key,
+    node_key,
+    number,
+    past,
+    u64,
+)
 from .leases import Lease, gone
+from .trailing import BEHIND, Trail, mark
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, standing
 
@@ -299,6 +311,7 @@ class Left(NamedTuple):
     """As they are committed now; of a large batch none."""
     leases: dict[bytes, Lease]
     tree: Tree | None
+    trail: Trail | None
 
 
 class Batch:
@@ -310,6 +323,7 @@ class Batch:
         position: Where the log ends there.
         owner: The id of the owner who writes; empty where nothing is leased.
         left: What the batch before has left, where nothing was committed after it: that need not be read again.
+        trail: What the trailing views lack; None where no view trails behind the log.
     """
 
     __slots__ = (
@@ -322,6 +336,7 @@ class Batch:
         "_heads",
         "_idx",
         "_lasting",
+        "_leaf",
         "_leased",
         "_leases",
         "_leaves",
@@ -329,13 +344,23 @@ class Batch:
         "_passed",
         "_rewrites",
         "_rows",
+        "_trail",
         "_until",
         "owner",
         "position",
     )
 
-    def __init__(self, rows: Rows, position: int, owner: bytes = b"", left: Left | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        position: int,
+        owner: bytes = b"",
+        left: Left | None = None,
+        trail: Trail | None = None,
+    ) -> None:
         self._rows, self.position, self.owner = rows, position, owner
+        self._trail = trail if left is None else left.trail
+        self._leaf = b""  # of the last row that was taken in
         self._before: dict[bytes, Head | None] = {}
         self._heads: dict[bytes, Head] = {}
         self._log: list[tuple[bytes, bytes]] = []
@@ -364,7 +389,7 @@ class Batch:
         heads = dict(self._heads) if len(self._heads) <= _MOST_KNOWN else {}
         leases = {root: lease for root, lease in self._leases.items() if lease is not None}
         tree = None if self._grown is None else self.tree.next()
-        return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree)
+        return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree, self._trail)
 
     @property
     def rows(self) -> Rows:
@@ -441,6 +466,7 @@ class Batch:
         self._log += log
         self._idx += idx
         self._leaves += leaves
+        self._leaf = leaves[-1] if leaves else self._leaf
         for value in op.blobs:
             self._blobs[value.digest] = value
         self._lasting += rows
@@ -568,7 +594,11 @@ class Batch:
 
     def _since(self, run: bytes, after: int, upto: int) -> Iterator[tuple[int, bytes]]:
         rows, low, high = self._rows, idx_key(run, after + 1), idx_key(run, upto + 1)
-        for key, place in rows.scan("idx", low, high):
+        behind: list[tuple[bytes, bytes]] = []
+        if self._trail is not None:
+            self._trail.learn(rows)
+            behind = self._trail.within("idx", low, high)
+        for key, place in (*rows.scan("idx", low, high), *behind):
             yield number(key[16:]), rows.get_many("log", [place])[0]
         for (key, _), (_, data) in zip(self._idx, self._log, strict=True):
             if low <= key < high:
@@ -578,6 +608,7 @@ class Batch:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
         self._leaves.append(hashed)
+        self._leaf = hashed
         head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
@@ -623,8 +654,13 @@ class Batch:
 
     # --- what comes of it
 
-    def changes(self) -> Changes:
-        """What has to be done to the tables."""
+    def changes(self, *, settle: bool = False) -> Changes:
+        """
+        What has to be done to the tables.
+
+        Args:
+            settle: Whether all views have to be complete afterwards.
+        """
         tables: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         deletes: list[tuple[str, bytes]] = []
         for run, head in self._heads.items():
@@ -663,13 +699,39 @@ class Batch:
             tables["meta"][b"tree"] = tree.encode()
             for level, index, node in tree.fresh:
                 tables["node"][node_key(level, index)] = node
+        if self._log:
+            tables["idx"] = dict(self._idx)
+        if self._trail is not None:
+            deletes = self._trailing(self._trail, tables, deletes, settle=settle)
         puts = {table: sorted(rows.items()) for table, rows in tables.items()}
         if self._log:
-            puts["idx"], puts["log"] = sorted(self._idx), self._log
+            puts["log"] = self._log
         if self._cut:
             puts["cut"] = sorted(self._cut)
         deletes += self._gone
         return Changes(puts, deletes, sorted(self._rewrites.items()))
+
+    def _trailing(
+        self, trail: Trail, tables: dict[str, dict[bytes, bytes]], deletes: list[tuple[str, bytes]], *, settle: bool
+    ) -> list[tuple[str, bytes]]:
+        """Leave behind what may trail, or put in all that does; the deletes that are left."""
+        settle = settle or self.position - trail.upto > BEHIND
+        if settle:
+            trail.learn(self._rows)
+        own = {table: tables.pop(table) for table in TRAILING if table in tables}
+        trail.add(own, [row for row in deletes if row[0] in TRAILING])
+        deletes = [row for row in deletes if row[0] not in TRAILING]
+        if settle and self._log:
+            puts, gone = trail.settle(self.position, self._rows)
+            tables.update(puts)
+            deletes += gone
+            tables["meta"][b"settled"] = mark(self.position, self._leaf)
+        return deletes
+
+    @property
+    def trails(self) -> bool:
+        """Whether it leaves views behind."""
+        return self._trail is not None and self._trail.upto < self.position
 
     @property
     def leases(self) -> dict[bytes, Lease | None]:

@@ -33,6 +33,7 @@ from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
 from .reading import check_timeout, check_whole
 from .tickets import Pending
+from .trailing import Trail
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -431,9 +432,10 @@ class LmdbLog(Proving):
         store = self._writable()
 
         def act(txn: Transaction) -> T:
-            batch = Batch(txn.rows, end_of(txn.rows), store.owner)
+            end = end_of(txn.rows)
+            batch = Batch(txn.rows, end, store.owner, trail=Trail(end, end))
             answer = job(batch)
-            txn.apply(batch.changes())
+            txn.apply(batch.changes(settle=True))
             return answer
 
         return store.writer.run(act)
@@ -491,9 +493,7 @@ class LmdbLog(Proving):
         """Project every view again from the log, in one transaction. Returns the number of records read."""
 
         def again(txn: Transaction) -> Any:
-            changes = projected(txn.rows)
-            txn.clear_views()
-            txn.apply(changes)
+            txn.replace_views(projected(txn.rows))
             return end_of(txn.rows)
 
         return self._writable().writer.run(again)

@@ -27,6 +27,7 @@ from .layout import encode_value
 from .leases import this_process
 from .ledger import Batch, Changes, Left, Prepared, continuing, end_of
 from .tickets import Pending
+from .trailing import Trail, settled
 
 if TYPE_CHECKING:
     from pluperfect.hooks import Part
@@ -106,6 +107,7 @@ class Writer:
         self._checked = time.monotonic()
         self._held: set[bytes] = set()  # trees that this owner carries out
         self._beat = 0.0  # when others have to hear of it again
+        self._trails = False  # whether views trail behind the log, for all that is known
 
     # --- for the callers
 
@@ -281,13 +283,16 @@ class Writer:
             pass  # it raises at its own ticket
 
     def let_go(self) -> None:
-        """Give up all trees that this owner carries out, so that others need not wait."""
-        if not self._beat or self._broken is not None:
+        """Give up all trees that this owner carries out, so that others need not wait, and leave nothing behind."""
+        if self._last is not None:
+            self._settled(self._last)
+        if self._broken is not None or not (self._beat or self._trails):
             return
 
-        def farewell(txn: Transaction) -> None:
-            trees = [("lease", root) for root in sorted(self._held)]
-            txn.apply(Changes({}, [*trees, ("owner", self._house.owner)]))
+        def farewell(txn: Transaction) -> None:  # what a job finds is settled before
+            if self._beat:
+                trees = [("lease", root) for root in sorted(self._held)]
+                txn.apply(Changes({}, [*trees, ("owner", self._house.owner)]))
 
         self.run(farewell)
         self._held, self._beat = set(), 0.0
@@ -491,12 +496,16 @@ class Writer:
         try:
             number = txn.number
             (where, before, left), self._behind = self._behind, _NOWHERE
+            self._trails = True
+            if batch[0].job is not None:
+                txn.settle()
             # Where nobody, in any process, has written in between, what the last batch left is what is there. A job writes
             # what it likes, past the batch: what is known here is nothing then.
             if where is env and before == number - 1 and left is not None and batch[0].job is None:
                 gathered = Batch(txn.rows, left.position, self._house.owner, left)
             else:
-                gathered = Batch(txn.rows, end_of(txn.rows), self._house.owner)
+                end = end_of(txn.rows)
+                gathered = Batch(txn.rows, end, self._house.owner, trail=Trail(settled(txn.rows, end), end))
             for pending in batch:
                 if pending.op is None:
                     assert pending.job is not None
@@ -545,6 +554,7 @@ class Writer:
             raise _CommitFailedError(error, gathered.end, refused) from error
         if batch[0].job is None:
             self._behind = (env, number, gathered.left())
+        self._trails = batch[0].job is None and gathered.trails
         self._held.difference_update(gathered.leases)
         self._held |= mine
         if late:

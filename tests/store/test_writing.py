@@ -273,9 +273,9 @@ def test_only_the_culprit_of_a_surprise_fails(log):
     """12. An append that makes its transaction fail, for whatever reason, fails alone."""
     runs = [new_id() for _ in range(5)]
     env = log._store.environment()._env
-    log.append([part(runs[2], None, 0, born(runs[2]))], epoch=1).wait()
-    with env.begin(write=True) as txn:  # a row that the next append of this run must not find
-        txn.put(runs[2] + (2).to_bytes(4, "big"), bytes(8), db=env.open_db(b"idx", txn=txn))
+    log.append([part(runs[2], None, 0, born(runs[2], due=AT + 9))], epoch=1).wait()
+    with env.begin(write=True) as txn:  # a row that the next append of this run must find, to remove it
+        txn.drop(env.open_db(b"timer", txn=txn), delete=False)
     tickets = [log.append([whole(run)], epoch=1, hold=30.0) for run in runs[:2]]
     tickets.append(log.append([part(runs[2], None, 1, Running())], epoch=1, hold=30.0))
     tickets += [log.append([whole(run)], epoch=1, hold=30.0) for run in runs[3:]]
@@ -283,7 +283,7 @@ def test_only_the_culprit_of_a_surprise_fails(log):
 
     for number, ticket in enumerate(tickets):
         if number == 2:
-            with pytest.raises(StoreError, match="could not be put into 'idx'"):
+            with pytest.raises(StoreError, match="of 'timer' should be there to be removed"):
                 ticket.wait()
         else:
             ticket.wait()
