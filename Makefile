@@ -12,7 +12,7 @@ demo: $(VENV)/.runnable
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not long and not model"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not model" --ignore tests/docs
 
 check: lint types contracts docs model
 

@@ -134,8 +134,8 @@ class Trail:
             return
         mine = self._puts
         for row in gone:
-            if mine[row[0]].pop(row[1], None) is None:
-                self._gone[row] = None
+            mine[row[0]].pop(row[1], None)
+            self._gone[row] = None  # it may stand in the table too
         for table, rows in puts.items():
             mine[table].update(rows)
 

@@ -69,11 +69,22 @@ MOVES = [Running(), Retrying("again"), Completed(data=FIVE), Failed("no")]
 RUNS = [bytes([number]) * 16 for number in range(6)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_whoever_reads_sees_views_that_are_complete(data, tmp_path_factory):
     """17, 23. Before and after others have written, as a log that leaves nothing behind, and so does the file in the end."""
-    folder = tmp_path_factory.mktemp("store") / "runs"
+    some_histories(data, tmp_path_factory.mktemp("store") / "runs")
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=800)
+@given(data=st.data())
+def test_whoever_reads_sees_views_that_are_complete_in_many_histories(data, tmp_path_factory):
+    """17, 23. The same, longer."""
+    some_histories(data, tmp_path_factory.mktemp("store") / "runs")
+
+
+def some_histories(data, folder):
     log, model = LmdbLog(folder), MemoryLog()
     versions: dict[bytes, int] = {}
     behind = data.draw(st.integers(0, 12))
@@ -106,6 +117,23 @@ def test_whoever_reads_sees_views_that_are_complete(data, tmp_path_factory):
     views, meta = on_disk(folder)
     assert number(meta[b"settled"][:8]) == model.position()
     assert views == {table: [*model._tables.scan(table, b"", b"")] for table in VIEWS}
+
+
+def test_a_row_that_is_settled_and_follows_again_goes_when_its_run_moves_on(log):
+    """17. What the log says again of a run stands in the table already."""
+    run = new_id()
+    log.append([part(run, None, 0, born(run), Running())], epoch=1).wait()
+    log.rebuild()
+    log.append([part(run, None, 2, Running())], epoch=1).wait()
+    log._store.writer._behind = (None, 0, None)
+    log.append([part(run, None, 3, *[Running()] * BEHIND)], epoch=1).wait()
+    log.append([part(run, None, 3 + BEHIND, Running())], epoch=1).wait()
+    log._store.writer._behind = (None, 0, None)
+    log.append([part(run, None, 4 + BEHIND, *[Running()] * BEHIND, Completed(data=FIVE))], epoch=1).wait()
+    _, upto = held(log)
+    assert upto == log.position()
+    assert [*log.find(state=Running.code)] == []
+    assert log.compare() == []
 
 
 def test_what_a_killed_process_left_behind_is_read_and_settled_by_the_next(tmp_path, program):
