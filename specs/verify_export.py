@@ -173,7 +173,10 @@ def judge(data):
         demand(isinstance(record, list) and len(record) >= 8, f"{where}: its record is none")
         demand(record[:2] == [run, seq], f"{where} is another record")
         demand(isinstance(record[4], str) and not record[4].startswith("store/"), f"{where} is a store's own record")
-        demand(record[6] == leaves.get(run, bytes(32)), f"{where} does not follow the one before it")
+        before = (
+            (leaves[run],) if run in leaves else (b"", bytes(32))
+        )  # the first follows none; format 1 had 32 zero bytes
+        demand(record[6] in before, f"{where} does not follow the one before it")
         for value in row[1]:
             if isinstance(value, bytes):
                 digests.append(sha256(value))

@@ -21,7 +21,7 @@ from msgspec import Struct
 from .errors import BadCheckpoint, BadExport, RedactedValue, StoreDamaged, UnknownRun
 from .evidence import Checkpoint, led_to
 from .hooks import Log, Parcel
-from .records import GENESIS, Row, open_exact, open_row
+from .records import GENESIS, Row, continues, open_exact, open_row
 from .states import Pending, State
 from .transitions import Transition, legal
 
@@ -431,7 +431,7 @@ def _check(
         where = f"run {run.hex()}, record {seq}"
         if (record.run, record.seq) != (run, seq) or record.type.startswith("store/"):
             raise BadExport(f"{where} is another record")
-        if record.prev != last.get(run, GENESIS):
+        if not continues(record.prev, last.get(run, GENESIS)):
             raise BadExport(f"{where} does not follow the one before it: it, or that one, was changed")
         for value in _elsewhere(row):
             digest, size = value.data[:32], int.from_bytes(value.data[32:], "big")

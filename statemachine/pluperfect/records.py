@@ -38,6 +38,7 @@ __all__ = [
     "Row",
     "body_of",
     "check_body",
+    "continues",
     "decode",
     "decode_all",
     "encode",
@@ -50,8 +51,10 @@ __all__ = [
     "uncollected",
 ]
 
-GENESIS: Final = bytes(32)
-"""The ``prev`` of a run's first record."""
+GENESIS: Final = b""
+"""The ``prev`` of a run's first record. In stores of format 1 it has 32 zero bytes: compare it with `continues`."""
+
+_ZEROS: Final = bytes(32)
 
 INLINE: Final = 2_048
 """A value of more bytes than this does not stand in the row that names it, but where its digest leads."""
@@ -76,7 +79,7 @@ class Record(Struct, frozen=True, array_like=True, gc=False):
         epoch: The term of the writer.
         type: What the body is: ``transition``, ``ruling``, or a plugin's ``dist/type``.
         version: The version of the body's layout.
-        prev: The leaf hash of the run's record before this one.
+        prev: The leaf hash of the run's record before this one; empty for the first.
         body: The encoded body.
         meta: For later versions; empty today.
     """
@@ -87,7 +90,7 @@ class Record(Struct, frozen=True, array_like=True, gc=False):
     epoch: int
     type: str
     version: int
-    prev: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    prev: Annotated[bytes, Meta(max_length=32)]
     body: Raw
     meta: dict[str, Any] = {}
 
@@ -432,6 +435,11 @@ def _gone(size: int, digest: bytes) -> Ext:
 
 def _leaf(record: bytes, digests: Sequence[bytes]) -> bytes:
     return sha256(b"".join((b"\0", record, *digests))).digest()
+
+
+def continues(prev: bytes, before: bytes) -> bool:
+    """Whether a record with this ``prev`` may follow a record with this leaf hash; GENESIS stands before the first."""
+    return prev == before or (before == GENESIS and prev == _ZEROS)
 
 
 def encode(run: bytes, entry: Entry, prev: bytes) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from pluperfect.errors import StoreDamaged
 from pluperfect.hooks import Head
-from pluperfect.records import GENESIS, Record, Row, open_row
+from pluperfect.records import GENESIS, Record, Row, continues, open_row
 from pluperfect.transitions import Entry
 
 from .layout import PRUNED, decode_head, idx_key, node_key, number, u64
@@ -65,7 +65,7 @@ class Lines:
         where = f"log: position {position}: run {record.run.hex()}"
         if record.seq != known + 1:
             self.add(f"{where} goes from entry {known} to {record.seq}")
-        elif record.prev != (GENESIS if before is None else before.leaf):
+        elif not continues(record.prev, GENESIS if before is None else before.leaf):
             self.add(f"{where}: entry {record.seq} does not continue {known}")
 
 

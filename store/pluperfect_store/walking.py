@@ -16,7 +16,7 @@ from pluperfect.errors import StoreDamaged
 from pluperfect.evidence import Finding
 from pluperfect.histories import id_text
 from pluperfect.hooks import Head
-from pluperfect.records import GENESIS, Outlines, Row, open_exact, open_row
+from pluperfect.records import GENESIS, Outlines, Row, continues, open_exact, open_row
 from pluperfect.transitions import Entry
 
 from .comparing import Comparison, Met
@@ -135,7 +135,7 @@ class Walk:
             for one in met:
                 record = one.row.record
                 seq += 1
-                if record.seq != seq or record.prev != prev:
+                if record.seq != seq or not continues(record.prev, prev):
                     return False
                 prev = one.leaf
                 held.append(self._outlines.of(one.row))
@@ -151,7 +151,7 @@ class Walk:
         row, record, position = one.row, one.row.record, one.position
         before = self.views.before(record.run, record.seq, position)
         follows = record.seq == (1 if before is None else before.seq + 1)
-        fits = follows and record.prev == (GENESIS if before is None else before.leaf)
+        fits = follows and continues(record.prev, GENESIS if before is None else before.leaf)
         if not led:
             lost = Lost(position, position, "the record was changed, or is another's", row)
             if not fits:
