@@ -409,6 +409,7 @@ class Transaction:
                     raise StoreDamaged(
                         f"Row {key.hex()} of {table!r} should be there to be removed. Rebuild the views."
                     )
+            changes.puts.setdefault("meta", []).append((b"txn", u64(self._txn.id())))
             for table, rows in changes.puts.items():
                 log = table == "log"
                 cursor = self._txn.cursor(self._tables[table])
@@ -420,7 +421,6 @@ class Transaction:
             for key, row in changes.rewrites:
                 if not self._txn.put(key, row, db=self._tables["log"]):
                     raise StoreDamaged(f"Row {number(key)} of the log could not be written anew.")
-            assert self._txn.put(b"txn", u64(self._txn.id()), db=self._tables["meta"])
         except lmdb.MapFullError as error:
             raise MapFull from error
 

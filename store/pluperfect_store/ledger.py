@@ -308,7 +308,7 @@ class Left(NamedTuple):
 
     position: int
     heads: dict[bytes, Head]
-    """As they are committed now; of a large batch none."""
+    """Of runs that have not ended, as they are committed now; of a large batch none."""
     leases: dict[bytes, Lease]
     tree: Tree | None
     trail: Trail | None
@@ -386,7 +386,9 @@ class Batch:
 
     def left(self) -> Left:
         """What this batch leaves, once it is committed."""
-        heads = dict(self._heads) if len(self._heads) <= _MOST_KNOWN else {}
+        heads: dict[bytes, Head] = {}
+        if len(self._heads) <= _MOST_KNOWN:
+            heads = {run: head for run, head in self._heads.items() if not head.outcome}  # which may go on
         leases = {root: lease for root, lease in self._leases.items() if lease is not None}
         tree = None if self._grown is None else self.tree.next()
         return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree, self._trail)

@@ -89,6 +89,7 @@ class Store:
         self._growing = threading.Lock()
         self.grown = threading.Condition(self._growing)
         self.position = 0
+        self.watching = 0  # who waits for the log to grow
 
     def _open(self, *, check: bool = True) -> Environment:
         from .environment import MAP_SIZE, Environment
@@ -114,9 +115,10 @@ class Store:
 
     def committed(self, position: int) -> None:
         """Wake who waits for the log to grow."""
-        with self._growing:  # not as the condition: who is interrupted on the way in would leave it locked
-            self.position = position
-            self.grown.notify_all()
+        self.position = position
+        if self.watching:  # who begins to watch after this sees the position
+            with self._growing:  # not as the condition: who is interrupted on the way in would leave it locked
+                self.grown.notify_all()
 
     @property
     def lease_seconds(self) -> float:
@@ -464,8 +466,12 @@ class LmdbLog(Proving):
             if left is not None and left <= 0:
                 return False
             with store.grown:
-                if store.position <= beyond:
-                    store.grown.wait(nap if left is None else min(nap, left))
+                store.watching += 1
+                try:
+                    if store.position <= beyond:
+                        store.grown.wait(nap if left is None else min(nap, left))
+                finally:
+                    store.watching -= 1
             nap = min(nap * 1.3, _SLOW)
 
     def compare(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -130,11 +131,12 @@ def walk(run, to, history):
     return apply(run, entry)
 
 
-def test_whatever_is_proposed_the_document_says_what_comes_of_it():
+@pytest.mark.parametrize("histories", [60, pytest.param(600, marks=pytest.mark.long)])
+def test_whatever_is_proposed_the_document_says_what_comes_of_it(histories):
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=histories, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
     # Chance alone must not decide whether the suite is complete: the rest is walked to.
