@@ -27,7 +27,7 @@ from .folding import tail
 from .gates import MapFull, MapResized
 from .layout import FORMAT, TABLES, TRAILING, VIEWS, number, u64
 from .ledger import Changes, end_of
-from .trailing import Trail, amended, lacking, mark, settled
+from .trailing import Lacking, Trail, lacking, mark, settled
 
 __all__ = ["MAP_SIZE", "Environment", "Transaction"]
 
@@ -68,6 +68,7 @@ class Environment:
         self._own = opening.claim(folder, lambda beside: _create(beside, map_size))
         self._env: Any = None
         self.unwritable = ""  # why this release may read the store, but not write to it
+        self.lacks: Lacking | None = None  # what the trailing views lacked in the last snapshot that looked at one
         self._older = False  # whether it was of another format when it was opened
         try:
             self._env = _open(folder, map_size)
@@ -135,7 +136,7 @@ class Environment:
 
     def snapshot(self) -> _Snapshot:
         """A snapshot that is to be closed; errors as of `read`."""
-        return _Snapshot(self._begin_read(), self._tables, self._env)
+        return _Snapshot(self._begin_read(), self)
 
     def damaged(self, error: BaseException) -> StoreDamaged | None:
         """What an error in the use of a snapshot says of the file; None where it is none of LMDB's."""
@@ -332,28 +333,29 @@ class _Rows:
 class _Snapshot(_Rows):
     """The same for who reads only: trailing views come with what they lack, as the end of the log has it."""
 
-    __slots__ = ("_lacks",)
+    __slots__ = ("_asked", "_house", "_lacks")
 
-    def __init__(self, txn: Any, tables: Mapping[str, Any], env: Any) -> None:
-        super().__init__(txn, tables, env)
-        self._lacks: Mapping[str, Mapping[bytes, bytes | None]] | None = None
+    def __init__(self, txn: Any, house: Environment) -> None:
+        super().__init__(txn, house._tables, house._env)
+        self._house, self._asked = house, False
+        self._lacks: Lacking | None = None
 
-    def _lacking(self, table: str) -> Mapping[bytes, bytes | None]:
+    def _lacking(self, table: str) -> Lacking | None:
         if table not in TRAILING:
-            return _NOTHING
-        if self._lacks is None:
-            end = end_of(self)
-            upto = settled(self, end)
-            self._lacks = lacking(self, upto)[0] if upto < end else {}
-        return self._lacks.get(table, _NOTHING)
+            return None
+        if not self._asked:
+            self._asked = True
+            self._lacks = self._house.lacks = lacking(self, self._house.lacks)
+        return self._lacks
 
     def get(self, table: str, key: bytes) -> bytes | None:
         lacks = self._lacking(table)
-        return lacks[key] if key in lacks else super().get(table, key)
+        if lacks is not None and key in lacks.tables[table]:
+            return lacks.tables[table][key]
+        return super().get(table, key)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes]:
-        lacks = self._lacking(table)
-        if not lacks:
+        if self._lacking(table) is None:
             return super().get_many(table, keys)
         found = [value for key in keys if (value := self.get(table, key)) is not None]
         if len(found) != len(keys):
@@ -362,22 +364,20 @@ class _Snapshot(_Rows):
 
     def scan(self, table: str, low: bytes, high: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         rows, lacks = super().scan(table, low, high, reverse=reverse), self._lacking(table)
-        return amended(rows, lacks, low, high, reverse=reverse) if lacks else rows
+        return rows if lacks is None else lacks.amend(table, rows, low, high, reverse=reverse)
 
     def has(self, table: str, key: bytes) -> bool:
-        lacks = self._lacking(table)
-        return lacks[key] is not None if key in lacks else super().has(table, key)
+        return super().has(table, key) if self._lacking(table) is None else self.get(table, key) is not None
 
     def keys(self, table: str) -> Iterator[bytes]:
-        return (key for key, _ in self.scan(table, b"", b"")) if self._lacking(table) else super().keys(table)
+        if self._lacking(table) is None:
+            return super().keys(table)
+        return (key for key, _ in self.scan(table, b"", b""))
 
     def last(self, table: str) -> bytes | None:
-        if self._lacking(table):
-            return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
-        return super().last(table)
-
-
-_NOTHING: Final[Mapping[bytes, bytes | None]] = {}
+        if self._lacking(table) is None:
+            return super().last(table)
+        return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
 
 
 class Transaction:

@@ -37,7 +37,7 @@ from .layout import (
     u64,
 )
 from .leases import Lease, gone
-from .trailing import BEHIND, Trail, mark
+from .trailing import BEHIND, Trail, end_of, mark
 from .tree import Tree
 from .views import View, birth_of, evolve, key_of, lasting, standing
 
@@ -282,12 +282,6 @@ def _check_birth(part: Part, entry: Entry) -> None:
         )
     if spec is not None and spec.parent is not None and len(spec.parent) != 16:
         raise ValueError(f"Run {part.run.hex()}: the id of its parent, {spec.parent!r}, does not have 16 bytes.")
-
-
-def end_of(rows: Rows) -> int:
-    """The position of the last record; 0 in an empty log."""
-    key = rows.last("log")
-    return 0 if key is None else number(key)
 
 
 def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:

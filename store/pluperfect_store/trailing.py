@@ -9,6 +9,7 @@ order. Nobody sees that: who reads such a view meanwhile adds what the end of th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 from operator import itemgetter
@@ -24,7 +25,7 @@ from .views import lasting
 if TYPE_CHECKING:
     from .ledger import Rows
 
-__all__ = ["BEHIND", "Trail", "amended", "lacking", "mark", "settled", "wrong_mark"]
+__all__ = ["BEHIND", "Lacking", "Trail", "end_of", "lacking", "mark", "settled", "wrong_mark"]
 
 BEHIND: Final = 256
 """Records; a view that is read meanwhile costs the decoding of so many at most."""
@@ -45,6 +46,12 @@ def settled(rows: Rows, end: int) -> int:
     return upto if upto <= end else 0
 
 
+def end_of(rows: Rows) -> int:
+    """The position of the last record; 0 in an empty log."""
+    key = rows.last("log")
+    return 0 if key is None else number(key)
+
+
 def wrong_mark(rows: Rows) -> str | None:
     """What is wrong with the mark; None: nothing."""
     found = rows.get("meta", b"settled")
@@ -59,56 +66,90 @@ def wrong_mark(rows: Rows) -> str | None:
     return "what the store says of how far they are complete names no record of the log"
 
 
-def lacking(rows: Rows, after: int) -> tuple[dict[str, dict[bytes, bytes | None]], int]:
+class Lacking:
     """
-    What the trailing views lack that are complete up to a position: table by table the value of each key, and None for keys that
-    must not be there; and up to where the log was read. What cannot be decoded makes no rows: who reads the log finds it.
+    What the trailing views lack that are complete up to one position, where the log ends at another.
+
+    It is never changed: what is true of a later end is another one, which is made of this one and of the records in between.
+
+    Attributes:
+        upto: The position up to which they are complete.
+        end: Up to where the log was read.
+        tables: Table by table the value of each key; None for keys that must not be there.
     """
-    upto = after
-    found: dict[str, dict[bytes, bytes | None]] = {table: {} for table in TRAILING}
-    touched: dict[bytes, None] = {}
-    for position, (place, data) in enumerate(rows.scan("log", u64(after + 1), b""), after + 1):
-        if number(place) != position:
-            break  # a row that nobody appended: views follow from the log as far as it goes on
-        upto = position
-        try:
-            row = open_row(data)
-            entry = row.entry()
-        except StoreDamaged:
-            continue
-        run, seq = row.record.run, row.record.seq
-        touched[run] = None
-        found["idx"][idx_key(run, seq)] = place
-        for table, key, value in lasting(run, position, seq, entry):
-            if table in found:
-                found[table][key] = value
-    states = found["by_state"]
-    for run in touched:
-        data = rows.get("head", run)
-        try:
-            head = None if data is None else decode_head(data)
-        except StoreDamaged:
-            continue
-        if head is not None and head.state:
-            for code in _CODES:
-                states[state_key(code, head.root, head.born)] = run if code == head.state else None
-    return found, upto
+
+    __slots__ = ("_sorted", "end", "tables", "upto")
+
+    def __init__(self, upto: int, end: int, tables: dict[str, dict[bytes, bytes | None]]) -> None:
+        self.upto, self.end, self.tables = upto, end, tables
+        self._sorted: dict[str, list[bytes]] = {}
+
+    def grown(self, rows: Rows) -> Lacking:
+        """
+        The same with the records that follow.
+
+        What cannot be decoded makes no rows: who reads the log finds it.
+        """
+        tables, end = {table: dict(found) for table, found in self.tables.items()}, self.end
+        touched: dict[bytes, None] = {}
+        for position, (place, data) in enumerate(rows.scan("log", u64(end + 1), b""), end + 1):
+            if number(place) != position:
+                break  # a row that nobody appended: views follow from the log as far as it goes on
+            end = position
+            try:
+                row = open_row(data)
+                entry = row.entry()
+            except StoreDamaged:
+                continue
+            run, seq = row.record.run, row.record.seq
+            touched[run] = None
+            tables["idx"][idx_key(run, seq)] = place
+            for table, key, value in lasting(run, position, seq, entry):
+                if table in tables:
+                    tables[table][key] = value
+        states = tables["by_state"]
+        for run in touched:
+            data = rows.get("head", run)
+            try:
+                head = None if data is None else decode_head(data)
+            except StoreDamaged:
+                continue
+            if head is not None and head.state:
+                for code in _CODES:
+                    states[state_key(code, head.root, head.born)] = run if code == head.state else None
+        return Lacking(self.upto, end, tables)
+
+    def amend(
+        self, table: str, rows: Iterator[tuple[bytes, bytes]], low: bytes, high: bytes, *, reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The rows of a view between two keys with what it lacks, in order."""
+        found = self.tables[table]
+        keys = self._sorted.get(table)
+        if keys is None:
+            keys = self._sorted[table] = sorted(found)
+        within = keys[bisect_left(keys, low) : bisect_left(keys, high) if high else len(keys)]
+        if not within:
+            return rows
+        more = [(key, value) for key in within if (value := found[key]) is not None]
+        theirs = (row for row in rows if row[0] not in found)
+        return merge(theirs, reversed(more) if reverse else more, key=_KEY, reverse=reverse)
 
 
-def amended(
-    rows: Iterable[tuple[bytes, bytes]],
-    lacks: Mapping[bytes, bytes | None],
-    low: bytes,
-    high: bytes,
-    *,
-    reverse: bool = False,
-) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of a view between two keys with what it lacks, in order."""
-    more = [
-        (key, value) for key, value in lacks.items() if value is not None and low <= key and (not high or key < high)
-    ]
-    theirs = (row for row in rows if row[0] not in lacks)
-    return merge(theirs, sorted(more, reverse=reverse), key=_KEY, reverse=reverse)
+def lacking(rows: Rows, before: Lacking | None = None) -> Lacking | None:
+    """
+    What the trailing views lack in a snapshot; None where they are complete.
+
+    Args:
+        rows: The snapshot.
+        before: What they lacked in another one, earlier or later: of that it is made, where that is possible.
+    """
+    end = end_of(rows)
+    upto = settled(rows, end)
+    if upto >= end:
+        return None
+    if before is None or before.upto != upto or before.end > end:
+        before = Lacking(upto, upto, {table: {} for table in TRAILING})
+    return before if before.end == end else before.grown(rows)
 
 
 class Trail:
@@ -144,8 +185,9 @@ class Trail:
         if self._known:
             return
         self._known = True
-        lacks, self.end = lacking(rows, self.upto)
-        for table, found in lacks.items():
+        lacks = Lacking(self.upto, self.upto, {table: {} for table in TRAILING}).grown(rows)
+        self.end = lacks.end
+        for table, found in lacks.tables.items():
             for key, value in found.items():
                 if value is None:
                     self._gone[table, key] = None

@@ -263,3 +263,25 @@ def test_a_store_of_the_first_format_is_one_of_this_as_soon_as_it_is_written_to(
     _, meta = on_disk(folder)
     assert msgspec.msgpack.decode(meta[b"format"]) == FORMAT
     assert number(meta[b"settled"][:8]) == position + 3
+
+
+def test_what_one_snapshot_has_read_the_next_goes_on_with_and_an_older_one_does_not_see(log):
+    env = log._store.environment()
+    runs = [new_id() for _ in range(3)]
+    log.append([whole(runs[0])], epoch=1).wait()
+    assert [*log.find()] == runs[:1]
+    first = env.lacks
+    assert [*log.find()] == runs[:1]
+    assert env.lacks is first
+    with log._rows() as older:
+        log.append([whole(runs[1])], epoch=1).wait()
+        assert [*log.find()] == runs[1::-1]
+        assert (env.lacks.upto, env.lacks.end) == (0, 6)
+        assert first.end == 3
+        assert len(first.tables["idx"]) == 3
+        assert [run for _, run in older.scan("by_name", b"", b"")] == runs[:1]
+    log.append([whole(runs[2])], epoch=1).wait()
+    assert [*log.find()] == runs[::-1]
+    log.rebuild()
+    assert [*log.find()] == runs[::-1]
+    assert env.lacks is None
