@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from pluperfect.errors import StoreDamaged
+from pluperfect.hooks import Head
 from pluperfect.records import open_row
 from pluperfect.states import KINDS
 
@@ -88,10 +89,11 @@ class Lacking:
         """
         The same with the records that follow.
 
-        What cannot be decoded makes no rows: who reads the log finds it.
+        What cannot be decoded, or is not what the head of its run knows of, makes no rows: who reads the log finds it.
         """
         tables, end = {table: dict(found) for table, found in self.tables.items()}, self.end
-        touched: dict[bytes, None] = {}
+        heads: dict[bytes, Head | None] = {}
+        touched: dict[bytes, Head] = {}
         for position, (place, data) in enumerate(rows.scan("log", u64(end + 1), b""), end + 1):
             if number(place) != position:
                 break  # a row that nobody appended: views follow from the log as far as it goes on
@@ -102,19 +104,19 @@ class Lacking:
             except StoreDamaged:
                 continue
             run, seq = row.record.run, row.record.seq
-            touched[run] = None
+            if run not in heads:
+                heads[run] = _head(rows, run)
+            head = heads[run]
+            if head is None or head.position < position or head.seq < seq:
+                continue
+            touched[run] = head
             tables["idx"][idx_key(run, seq)] = place
             for table, key, value in lasting(run, position, seq, entry):
                 if table in tables:
                     tables[table][key] = value
         states = tables["by_state"]
-        for run in touched:
-            data = rows.get("head", run)
-            try:
-                head = None if data is None else decode_head(data)
-            except StoreDamaged:
-                continue
-            if head is not None and head.state:
+        for run, head in touched.items():
+            if head.state:
                 for code in _CODES:
                     states[state_key(code, head.root, head.born)] = run if code == head.state else None
         return Lacking(self.upto, end, tables)
@@ -133,6 +135,14 @@ class Lacking:
         more = [(key, value) for key in within if (value := found[key]) is not None]
         theirs = (row for row in rows if row[0] not in found)
         return merge(theirs, reversed(more) if reverse else more, key=_KEY, reverse=reverse)
+
+
+def _head(rows: Rows, run: bytes) -> Head | None:
+    data = rows.get("head", run)
+    try:
+        return None if data is None else decode_head(data)
+    except StoreDamaged:
+        return None
 
 
 def lacking(rows: Rows, before: Lacking | None = None) -> Lacking | None:

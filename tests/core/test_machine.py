@@ -131,7 +131,7 @@ def walk(run, to, history):
     return apply(run, entry)
 
 
-@pytest.mark.parametrize("histories", [60, pytest.param(600, marks=pytest.mark.long)])
+@pytest.mark.parametrize("histories", [60, pytest.param(200, marks=pytest.mark.long)])
 def test_whatever_is_proposed_the_document_says_what_comes_of_it(histories):
     run_state_machine_as_test(
         Machine,

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluperfect.errors import Conflict
+from pluperfect.records import GENESIS, encode, leaf, open_record
 from pluperfect.states import Completed, Failed, Retrying, Running
+from pluperfect.transitions import Transition
 from pluperfect_store import ledger
-from pluperfect_store.conformance import FIVE, born, everything, new_id, part, whole
+from pluperfect_store.conformance import AT, FIVE, born, everything, new_id, part, whole
 from pluperfect_store.layout import FORMAT, TRAILING, VIEWS, number, u64
 from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
@@ -77,7 +79,7 @@ def test_whoever_reads_sees_views_that_are_complete(data, tmp_path_factory):
 
 
 @pytest.mark.long
-@settings(deadline=None, max_examples=800)
+@settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_whoever_reads_sees_views_that_are_complete_in_many_histories(data, tmp_path_factory):
     """17, 23. The same, longer."""
@@ -285,3 +287,22 @@ def test_what_one_snapshot_has_read_the_next_goes_on_with_and_an_older_one_does_
     log.rebuild()
     assert [*log.find()] == runs[::-1]
     assert env.lacks is None
+
+
+@pytest.mark.parametrize(("seq", "follows"), [(4, True), (4, False), (2, False), (1, False)])
+def test_a_row_behind_the_end_that_the_head_of_its_run_does_not_know_leads_no_view_to_it(log, seq, follows):
+    """23. Nobody appended it: it is the one to blame, and what stood in its place before still does."""
+    run = new_id()
+    log.append([whole(run)], epoch=1).wait()
+    before = everything(log, [run])["lists"]
+    env = log._store.environment()
+    prev = leaf(log.feed()[-1][1]) if follows else GENESIS
+    forged = encode(run, Transition(seq, AT + seq, Running()), prev)
+    with env._env.begin(write=True) as txn:
+        txn.put(u64(4), forged, db=env._tables["log"])
+        txn.put(b"txn", u64(txn.id()), db=env._tables["meta"])
+
+    assert everything(log, [run])["lists"] == before
+    assert [open_record(data).seq for data in log.records(run)] == [1, 2, 3]
+    found = log.verify().findings
+    assert found[0].position == 4
