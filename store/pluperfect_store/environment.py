@@ -27,7 +27,7 @@ from .folding import tail
 from .gates import MapFull, MapResized
 from .layout import FORMAT, TABLES, TRAILING, VIEWS, number, u64
 from .ledger import Changes, end_of
-from .trailing import Lacking, Trail, lacking, mark, settled
+from .trailing import Lacking, Trail, lacking, mark
 
 __all__ = ["MAP_SIZE", "Environment", "Transaction"]
 
@@ -69,7 +69,7 @@ class Environment:
         self._env: Any = None
         self.unwritable = ""  # why this release may read the store, but not write to it
         self.lacks: Lacking | None = None  # what the trailing views lacked in the last snapshot that looked at one
-        self._older = False  # whether it was of another format when it was opened
+        self.older = False  # whether it was of another format when it was opened
         try:
             self._env = _open(folder, map_size)
             self._tables = self._handles()
@@ -100,7 +100,7 @@ class Environment:
         with self._env.begin() as txn:
             stored = txn.get(b"format", db=self._tables["meta"])
             self.unwritable = _check_format(self.folder, stored)
-            self._older = stored != _FORMAT and not self.unwritable
+            self.older = stored != _FORMAT and not self.unwritable
 
     def _check_tail(self) -> None:
         with self.read() as rows:
@@ -181,12 +181,9 @@ class Environment:
         if self.unwritable:
             raise StoreUnwritable(self.unwritable)
         try:
-            txn = Transaction(self._env.begin(write=True), self._tables)
+            return Transaction(self._env.begin(write=True), self._tables)
         except lmdb.MapResizedError as error:
             raise MapResized from error
-        if self._older:
-            txn.lift()
-        return txn
 
     def told(self) -> dict[str, Any]:
         """What LMDB says of the file: sizes in bytes, and who reads."""
@@ -437,8 +434,7 @@ class Transaction:
 
     def settle(self) -> None:
         """Put in what the trailing views lack: what comes next may look at any row of theirs, or change it."""
-        end = end_of(self.rows)
-        trail = Trail(settled(self.rows, end), end)
+        trail = Trail.of(self.rows)
         trail.learn(self.rows)
         if trail.upto < trail.end:
             upto = trail.end

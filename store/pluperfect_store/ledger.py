@@ -330,7 +330,6 @@ class Batch:
         "_heads",
         "_idx",
         "_lasting",
-        "_leaf",
         "_leased",
         "_leases",
         "_leaves",
@@ -354,7 +353,6 @@ class Batch:
     ) -> None:
         self._rows, self.position, self.owner = rows, position, owner
         self._trail = trail if left is None else left.trail
-        self._leaf = b""  # of the last row that was taken in
         self._before: dict[bytes, Head | None] = {}
         self._heads: dict[bytes, Head] = {}
         self._log: list[tuple[bytes, bytes]] = []
@@ -462,7 +460,6 @@ class Batch:
         self._log += log
         self._idx += idx
         self._leaves += leaves
-        self._leaf = leaves[-1] if leaves else self._leaf
         for value in op.blobs:
             self._blobs[value.digest] = value
         self._lasting += rows
@@ -604,7 +601,6 @@ class Batch:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
         self._leaves.append(hashed)
-        self._leaf = hashed
         head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
@@ -721,7 +717,7 @@ class Batch:
             puts, gone = trail.settle(self.position, self._rows)
             tables.update(puts)
             deletes += gone
-            tables["meta"][b"settled"] = mark(self.position, self._leaf)
+            tables["meta"][b"settled"] = mark(self.position, open_row(self._log[-1][1]).leaf)
         return deletes
 
     @property

@@ -81,8 +81,9 @@ class Lacking:
 
     __slots__ = ("_sorted", "end", "tables", "upto")
 
-    def __init__(self, upto: int, end: int, tables: dict[str, dict[bytes, bytes | None]]) -> None:
-        self.upto, self.end, self.tables = upto, end, tables
+    def __init__(self, upto: int, end: int, tables: dict[str, dict[bytes, bytes | None]] | None = None) -> None:
+        self.upto, self.end = upto, end
+        self.tables: dict[str, dict[bytes, bytes | None]] = tables or {table: {} for table in TRAILING}
         self._sorted: dict[str, list[bytes]] = {}
 
     def grown(self, rows: Rows) -> Lacking:
@@ -158,7 +159,7 @@ def lacking(rows: Rows, before: Lacking | None = None) -> Lacking | None:
     if upto >= end:
         return None
     if before is None or before.upto != upto or before.end > end:
-        before = Lacking(upto, upto, {table: {} for table in TRAILING})
+        before = Lacking(upto, upto)
     return before if before.end == end else before.grown(rows)
 
 
@@ -179,6 +180,12 @@ class Trail:
         self._puts: dict[str, dict[bytes, bytes]] = {table: {} for table in TRAILING}
         self._gone: dict[tuple[str, bytes], None] = {}
 
+    @classmethod
+    def of(cls, rows: Rows) -> Trail:
+        """What they lack as somebody else may have left them."""
+        end = end_of(rows)
+        return cls(settled(rows, end), end)
+
     def add(self, puts: Mapping[str, Mapping[bytes, bytes]], gone: Iterable[tuple[str, bytes]]) -> None:
         """What one transaction more makes of them."""
         if not self._known:
@@ -195,7 +202,7 @@ class Trail:
         if self._known:
             return
         self._known = True
-        lacks = Lacking(self.upto, self.upto, {table: {} for table in TRAILING}).grown(rows)
+        lacks = Lacking(self.upto, self.upto).grown(rows)
         self.end = lacks.end
         for table, found in lacks.tables.items():
             for key, value in found.items():
@@ -211,9 +218,8 @@ class Trail:
     def settle(self, upto: int, rows: Rows) -> tuple[dict[str, dict[bytes, bytes]], list[tuple[str, bytes]]]:
         """All that they lack, and which of these rows have to go: from here on they are complete up to this position."""
         puts = {table: found for table, found in self._puts.items() if found}
-        gone = [
-            row for row in self._gone if rows.has(*row)
-        ]  # one that is lost already stops nobody; `compare` names it
+        # One that is lost already stops nobody; `compare` names it.
+        gone = [row for row in self._gone if rows.has(*row)]
         self.upto = self.end = upto
         self._puts, self._gone = {table: {} for table in TRAILING}, {}
         return puts, gone

@@ -25,9 +25,9 @@ from pluperfect.sites import raised_here
 from .gates import MapFull, MapResized
 from .layout import encode_value
 from .leases import this_process
-from .ledger import Batch, Changes, Left, Prepared, continuing, end_of
+from .ledger import Batch, Changes, Left, Prepared, continuing
 from .tickets import Pending
-from .trailing import Trail, settled
+from .trailing import Trail
 
 if TYPE_CHECKING:
     from pluperfect.hooks import Part
@@ -497,6 +497,8 @@ class Writer:
             number = txn.number
             (where, before, left), self._behind = self._behind, _NOWHERE
             self._trails = True
+            if env.older:
+                txn.lift()
             if batch[0].job is not None:
                 txn.settle()
             # Where nobody, in any process, has written in between, what the last batch left is what is there. A job writes
@@ -504,8 +506,8 @@ class Writer:
             if where is env and before == number - 1 and left is not None and batch[0].job is None:
                 gathered = Batch(txn.rows, left.position, self._house.owner, left)
             else:
-                end = end_of(txn.rows)
-                gathered = Batch(txn.rows, end, self._house.owner, trail=Trail(settled(txn.rows, end), end))
+                trail = Trail.of(txn.rows)
+                gathered = Batch(txn.rows, trail.end, self._house.owner, trail=trail)
             for pending in batch:
                 if pending.op is None:
                     assert pending.job is not None

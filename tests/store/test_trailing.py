@@ -17,6 +17,8 @@ from pluperfect.states import Completed, Failed, Retrying, Running
 from pluperfect.transitions import Transition
 from pluperfect_store import ledger
 from pluperfect_store.conformance import AT, FIVE, born, everything, new_id, part, whole
+from pluperfect_store.environment import Transaction
+from pluperfect_store.gates import MapFull
 from pluperfect_store.layout import FORMAT, TRAILING, VIEWS, number, u64
 from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
@@ -306,3 +308,24 @@ def test_a_row_behind_the_end_that_the_head_of_its_run_does_not_know_leads_no_vi
     assert [open_record(data).seq for data in log.records(run)] == [1, 2, 3]
     found = log.verify().findings
     assert found[0].position == 4
+
+
+def test_a_store_of_the_first_format_whose_map_is_full_grows_as_it_becomes_one_of_this(tmp_path, monkeypatch):
+    """38. A transaction that finds no room for that is given up before the map grows, as any other."""
+    folder, lift, lifted = tmp_path / "golden", Transaction.lift, []
+
+    def lift_later(txn):
+        lifted.append(txn)
+        if len(lifted) == 1:
+            raise MapFull
+        lift(txn)
+
+    shutil.copytree(GOLDEN / "format-1", folder)
+    monkeypatch.setattr(Transaction, "lift", lift_later)
+    log = LmdbLog(folder)
+    run = new_id()
+    log.append([whole(run)], epoch=1).wait(30)
+    assert log.head(run).seq == 3
+    assert len(lifted) > 1
+    assert log.compare() == []
+    log.close()

@@ -371,8 +371,7 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
         frame = await born_async(request)
         announce_call(frame)
         if frame.run.final:
-            if frame.parent is not None and frame.parent.turns is not None:
-                await frame.parent.turns.answer(frame.run.id)
+            await frame.await_turn()
             await announce_obstacle_async(frame)
         else:
             with under_way(frame):
@@ -384,8 +383,7 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
 
                         raise CancelledError from None  # the loop asked for that, and knows what it means
                     raise
-            if frame.parent is not None and frame.parent.turns is not None:
-                await frame.parent.turns.answer(frame.run.id)  # what was led again answers in its turn too
+            await frame.await_turn()  # what was led again answers in its turn too
         if frame.parent is None and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         return conclude(frame, return_state=return_state)

@@ -176,6 +176,12 @@ class Frame:
         """The same where coroutines go on side by side: their answers come in turn."""
         return None if self.fresh or not self.definition.owner.is_async else self.cues
 
+    async def await_turn(self) -> None:
+        """Wait until the answer of this run comes in its turn among those of its caller."""
+        turns = None if self.parent is None else self.parent.turns
+        if turns is not None:
+            await turns.answer(self.run.id)
+
     # --- proposing and recording
 
     def propose(self, effect: Propose) -> Run | Question:

@@ -238,8 +238,8 @@ class Future(Generic[R]):
         here = current_frame.get()
         if self._state is None:
             await self._end(here)
-        if here is not None and here is self._frame.parent and here.turns is not None:
-            await here.turns.answer(self._frame.run.id)
+        if here is self._frame.parent:
+            await self._frame.await_turn()
 
     async def _end(self, here: Frame | None) -> None:
         """Wait until the call has ended, and make it here if nobody else may."""
