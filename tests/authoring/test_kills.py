@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -59,42 +60,51 @@ if __name__ == "__main__":
 
 START = """
 import os, runpy, sys
-os.dup2({}, 3)
+os.dup2({acks}, 3)
 sys.argv = sys.argv[1:]
+import pluperfect
+os.close({begun})
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_once(script, store, key, acks, delay):
-    """Start the program and kill it after so many seconds; True if it had ended before."""
+def run_once(script, store, key, acks, delay=None):
+    """
+    Start the program and kill it so many seconds after its imports (None: let it end).
+
+    Returns how long it ran of its own accord; None where it was killed.
+    """
     with open(acks, "ab") as file:
         read, write = os.pipe()
         process = subprocess.Popen(
-            [sys.executable, "-c", START.format(file.fileno()), str(script), store, key],
+            [sys.executable, "-c", START.format(acks=file.fileno(), begun=write), str(script), store, key],
             pass_fds=[file.fileno(), write],
         )
-        os.close(read)
         os.close(write)
+        os.read(read, 1)  # until the other end is closed
+        os.close(read)
+        began = time.monotonic()
         try:
-            process.wait(delay)
+            process.wait(60 if delay is None else delay)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-            return False
+            assert delay is not None, "the run did not end"
+            return None
     assert process.returncode == 0
-    return True
+    return time.monotonic() - began
 
 
 def kill_often(tmp_path, seed, kills):
     chance = random.Random(seed)
     script, store, acks = tmp_path / "job.py", f"lmdb:{tmp_path / 'runs'}", tmp_path / "acks"
     script.write_text(PROGRAM)
-    killed = finished = 0
+    killed, finished = 0, 1
+    whole = run_once(script, store, "key-0", acks)
     expected = [89, 987, 2470, 9]
     while killed < kills:
-        key = f"key-{finished}"
-        # A start takes some 0.25 s; the job itself some 0.3: most kills fall into it, wherever it is.
-        if run_once(script, store, key, acks, chance.uniform(0.15, 0.7)):
+        # Drawn from the time that this machine takes for a whole job: on a quick one it would else mostly end before.
+        if run_once(script, store, f"key-{finished}", acks, chance.uniform(0, 0.8 * whole)):
             finished += 1
         else:
             killed += 1
@@ -103,8 +113,7 @@ def kill_often(tmp_path, seed, kills):
             for run in log.runs(roots=True):
                 if run.state.is_final():
                     assert run.result() == expected
-    while not run_once(script, store, f"key-{finished}", acks, 60):
-        raise AssertionError("the last run did not end")
+    run_once(script, store, f"key-{finished}", acks)
     with pluperfect.open(store, entry_points=False) as log:
         assert log.compare() == []
         for run in log.runs(roots=True):
