@@ -151,6 +151,7 @@ class Writer:
             if due < self._due:
                 self._due = due
                 if due < self._alarm:
+                    self._alarm = due
                     self._wake.notify()
         return pending
 
@@ -359,29 +360,26 @@ class Writer:
         """The next batch, once there is reason to write one; None at the end."""
         with self.mutex:
             while True:
-                if self._writing:
-                    self._alarm = -_NEVER
-                    self._wake.wait(_SOON)  # whoever writes looks who waits, when he is done
-                elif self._left is not None:
+                if self._left is not None and not self._writing:  # he who wrote it was interrupted
                     self._writing = threading.get_ident()
                     return self._left
+                at, now = self._reason(), time.monotonic()
+                if at > now:
+                    if now < self._alarm < at:
+                        at = self._alarm  # what it was woken for is written by now; more is likely to come before then
+                    self._alarm = at
+                    self._wake.wait(None if at == _NEVER else at - now)
+                elif self._writing:
+                    self._alarm = -_NEVER
+                    if self._writing:  # he may have looked just before that was set
+                        self._wake.wait(_SOON)  # whoever writes looks who waits, when he is done
                 elif self._queue:
-                    if self._waited or self._pressed or self._stopping:
-                        break
-                    left = self._due - time.monotonic()
-                    if left <= 0 or (self._held and time.monotonic() >= self._beat):
-                        break
-                    self._alarm = self._due
-                    self._wake.wait(left)
+                    break
                 elif self._stopping:
                     return None
                 else:
-                    self._due = self._alarm = _NEVER
-                    left = self._beat - time.monotonic() if self._held else None
-                    if left is not None and left <= 0:
-                        self._writing = threading.get_ident()
-                        return [Pending(self, _NOTHING)]
-                    self._wake.wait(left)
+                    self._writing = threading.get_ident()
+                    return [Pending(self, _NOTHING)]  # others have to hear of it
             self._alarm = -_NEVER  # awake: nobody has to be woken
             self._writing = threading.get_ident()
         if last > 1 and not self._stopping:
@@ -391,6 +389,20 @@ class Writer:
                 time.sleep(_NAP)
         with self.mutex:
             return self._taken()
+
+    def _reason(self) -> float:
+        """
+        When there is reason for this thread to write, by the monotonic clock.
+
+        That somebody else writes just now is none: to be woken after each of his commits would cost as much as they do.
+        """
+        if self._stopping:
+            return -_NEVER
+        if not self._queue:
+            self._due = _NEVER
+        elif self._waited or self._pressed:
+            return -_NEVER
+        return min(self._due, self._beat) if self._held else self._due
 
     def _taken(self) -> list[Pending]:
         """The batch to write now, taken from the queue."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_what_nobody_waits_for_rides_along(log):
 
     assert last_txn(log) == before + 1
     assert log.position() == 303
+
+
+def times_woken(thread):
+    """How often a thread has slept, as the kernel counts it."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the kernel does not tell")
+def test_who_writes_his_own_appends_does_not_wake_the_writers_thread(log):
+    """A thread that is woken for what is written already takes the interpreter away from the one that writes."""
+    log.append([whole(new_id())], epoch=1, hold=30.0).wait()
+    thread = next(thread for thread in threading.enumerate() if thread.name.startswith("pluperfect-writer"))
+    before = times_woken(thread)
+    for _ in range(200):
+        log.append([whole(new_id())], epoch=1, hold=30.0).wait()
+
+    assert times_woken(thread) - before < 20
 
 
 def test_a_lone_append_is_committed_once(log):
