@@ -95,7 +95,7 @@ class Record(Struct, frozen=True, array_like=True, gc=False):
     meta: dict[str, Any] = {}
 
 
-class Body(Struct, frozen=True):
+class Body(Struct, frozen=True, gc=False):
     """An entry, encoded as far as that is possible before its place in the log is known."""
 
     type: str
@@ -393,18 +393,19 @@ def check_body(body: Body) -> None:
         raise ValueError(f"this {body.type} could be written, but never read again: {error}") from error
 
 
-def seal(run: bytes, entry: Entry, body: Body, prev: bytes, epoch: int) -> tuple[bytes, bytes]:
+def seal(run: bytes, seq: int, at: float, body: Body, prev: bytes, epoch: int) -> tuple[bytes, bytes]:
     """
     The row of one entry whose body is encoded, and its leaf hash.
 
     Args:
         run: 16 bytes.
-        entry: Gives seq and time.
+        seq: The place of the entry in its run.
+        at: When it was made, UTC seconds since the epoch.
         body: What `body_of` made of it.
         prev: The leaf hash of the run's record before it (GENESIS for the first).
         epoch: The term of the writer.
     """
-    return _sealed((run, entry.seq, round(entry.at * 1e6), epoch, body.type, 1, prev, Raw(body.data)), body.values)
+    return _sealed((run, seq, round(at * 1e6), epoch, body.type, 1, prev, Raw(body.data)), body.values)
 
 
 def _sealed(record: tuple[Any, ...], values: Sequence[Packed]) -> tuple[bytes, bytes]:
@@ -444,7 +445,7 @@ def continues(prev: bytes, before: bytes) -> bool:
 
 def encode(run: bytes, entry: Entry, prev: bytes) -> bytes:
     """The row of one entry; ``prev`` as in `seal`."""
-    return seal(run, entry, body_of(entry), prev, entry.epoch)[0]
+    return seal(run, entry.seq, entry.at, body_of(entry), prev, entry.epoch)[0]
 
 
 # --- reading ---------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from .layout import PRUNED, VIEWS, decode_cell, decode_head, encode_value, idx_k
 from .ledger import IMPORTED, Rows, imported_rows
 from .trailing import wrong_mark
 from .tree import Tree
-from .views import evolve, lasting, standing
+from .views import evolve, gist, lasting, standing
 
 __all__ = ["Comparison", "Difference", "Met", "chunks", "differences"]
 
@@ -150,7 +150,8 @@ class Comparison:
                 before = self.heads[run]
             return
         epoch = max([one.row.record.epoch for one in met])
-        head = evolve(before, run, places, entries, met[-1].leaf, epoch)
+        gists = [*map(gist, entries)]
+        head = evolve(before, run, places, gists, met[-1].leaf, epoch)
         imported = head.imported or any(first <= places[-1] <= last for first, last in self._imports)
         if head.seq != seq or imported != head.imported:
             head = replace(head, seq=seq, imported=imported)
@@ -163,8 +164,8 @@ class Comparison:
             top = self.heads.get(head.root)
             if top is None or epoch > top.epoch:
                 self._raise_term(head.root, top, epoch, met)
-        for one, entry in zip(met, entries, strict=True):
-            for table, key, value in lasting(run, one.position, one.row.record.seq, entry):
+        for one, entry, told in zip(met, entries, gists, strict=True):
+            for table, key, value in lasting(run, one.position, one.row.record.seq, told):
                 if table != "cache":
                     self._wanted[table][key] = value
                 elif not imported and self._cells.get(key, (b"", 0))[1] < one.position:
@@ -340,7 +341,7 @@ class Comparison:
             run, seq = row.record.run, row.record.seq
             if table in ("idx", "head"):
                 return key == (idx_key(run, seq) if table == "idx" else run)
-            return (table, key, value) in lasting(run, number(place), seq, row.entry())
+            return (table, key, value) in lasting(run, number(place), seq, gist(row.entry()))
         except Exception:  # whatever a damaged row makes of it
             return False
 

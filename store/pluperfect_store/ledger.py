@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ from .layout import (
 from .leases import Lease, gone
 from .trailing import BEHIND, Trail, end_of, mark
 from .tree import Tree
-from .views import View, birth_of, evolve, key_of, lasting, standing
+from .views import Gist, View, birth_of, evolve, gist, lasting, standing
 
 __all__ = [
     "IMPORTED",
@@ -72,7 +72,7 @@ _MOST_JOINED: Final = 1 << 16
 """Bytes; what is one append cannot be committed piece by piece."""
 
 
-_ENTRY: Final = itemgetter(0)
+_GIST: Final = attrgetter("gist")
 
 
 IMPORTED: Final = "store/imported"
@@ -121,26 +121,35 @@ class Changes(Struct):
     """Rows of the log from which values were taken away; their leaves stay what they are."""
 
 
-class Piece(Struct):
+class Line(Struct, frozen=True, gc=False):
+    """One entry on its way into the log: its place and time, its encoded body, and what the views need of it."""
+
+    seq: int
+    at: float
+    body: Body
+    gist: Gist
+
+
+class Piece(Struct, gc=False):
     """What one append brings for one run."""
 
     run: bytes
     root: bytes
     expected: int
-    entries: list[tuple[Entry, Body]]
-    """Each with its encoded body. More may join them until they are taken into a batch."""
+    lines: list[Line]
+    """More may join them until they are taken into a batch."""
 
 
-class Prepared(Struct):
+class Prepared(Struct, gc=False):
     """An append whose entries are encoded as far as that is possible before their place is known."""
 
-    pieces: Sequence[Piece]
+    pieces: tuple[Piece, ...]
     epoch: int
     size: int
     """About how many bytes it will take in memory and in the file."""
-    keys: list[str]
+    keys: tuple[str, ...] = ()
     """The cache keys under which it stores results."""
-    blobs: list[Packed] = []
+    blobs: tuple[Packed, ...] = ()
     """The values that are too large to stand in their rows."""
     claim: bytes | None = None
     """The root that the owner who writes carries out from now on: born here, or else taken over."""
@@ -161,7 +170,7 @@ def claiming(root: bytes, at: float) -> Prepared:
         raise ValueError(f"The id of a run has 16 bytes; this claim names {root!r}.")
     if not isinstance(at, int | float) or not abs(at) < _FAR:
         raise ValueError(f"The time of a claim is in UTC seconds, not {at!r}.")
-    return Prepared((), 0, 0, [], claim=root, at=at)
+    return Prepared((), 0, 0, claim=root, at=at)
 
 
 def releasing(root: bytes, epoch: int) -> Prepared:
@@ -174,7 +183,7 @@ def releasing(root: bytes, epoch: int) -> Prepared:
     if type(root) is not bytes or len(root) != 16:
         raise ValueError(f"The id of a run has 16 bytes; this release names {root!r}.")
     _check_term(epoch)
-    return Prepared((), epoch, 0, [], release=root)
+    return Prepared((), epoch, 0, release=root)
 
 
 def _check_term(epoch: int) -> None:
@@ -204,8 +213,8 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
     for part in parts:
         if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
-        entries, more = _encoded(part, blobs, keys)
-        pieces.append(Piece(part.run, part.root, part.expected, entries))
+        lines, more = _encoded(part, blobs, keys)
+        pieces.append(Piece(part.run, part.root, part.expected, lines))
         size += more
         if part.expected == 0:
             _check_birth(part, part.entries[0])
@@ -214,17 +223,18 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
     if len(pieces) > 1:
         _check_different(parts)
     first = parts[0]
-    return Prepared(pieces, epoch, size, keys, blobs, first.root if claim else None, None, first.entries[0].at)
+    claimed = first.root if claim else None
+    return Prepared((*pieces,), epoch, size, (*keys,), (*blobs,), claimed, None, first.entries[0].at)
 
 
-def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[tuple[Entry, Body]], int]:
-    """The entries of a part with their bodies, and about how many bytes they take; large values and cache keys go into the lists."""
+def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[Line], int]:
+    """The lines of a part, and about how many bytes they take; large values and cache keys go into the lists."""
     run, root, expected = part.run, part.root, part.expected
     if not 0 <= expected < _MOST_ENTRIES:
         raise ValueError(f"Run {run.hex()}: no run can have {expected} entries.")
     if len(run) != 16 or len(root) != 16:
         raise ValueError(f"The id of a run has 16 bytes; this append names {run!r} under root {root!r}.")
-    entries: list[tuple[Entry, Body]] = []
+    lines: list[Line] = []
     size = 0
     for entry in part.entries:
         expected += 1
@@ -233,20 +243,19 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[tup
         body = body_of(entry)
         if not body.sure:
             check_body(body)
-        entries.append((entry, body))
+        told = gist(entry)
+        lines.append(Line(expected, entry.at, body, told))
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
             value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
             size += value.size
             if value.size > INLINE and value.held is not None:
                 blobs.append(value)
-        if entry.facts.key is not None:
-            key = key_of(entry)
-            if key is not None:
-                keys.append(key)
-    if not entries:
+        if told.key is not None:
+            keys.append(told.key)
+    if not lines:
         raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
-    return entries, size
+    return lines, size
 
 
 def _check_different(parts: Sequence[Part]) -> None:
@@ -257,7 +266,7 @@ def _check_different(parts: Sequence[Part]) -> None:
         seen.add(part.run)
 
 
-def continuing(op: Prepared, part: Part) -> tuple[list[tuple[Entry, Body]], int, list[str]] | None:
+def continuing(op: Prepared, part: Part) -> tuple[list[Line], int, list[str]] | None:
     """
     What an append to one run needs to go on with more entries of it: those, their size and their cache keys; None where they
     cannot join it. Errors as of `prepare`.
@@ -265,12 +274,12 @@ def continuing(op: Prepared, part: Part) -> tuple[list[tuple[Entry, Body]], int,
     if len(op.pieces) != 1 or op.size > _MOST_JOINED:
         return None
     piece = op.pieces[0]
-    if piece.run != part.run or piece.root != part.root or piece.expected + len(piece.entries) != part.expected:
+    if piece.run != part.run or piece.root != part.root or piece.expected + len(piece.lines) != part.expected:
         return None
     blobs: list[Packed] = []
     keys: list[str] = []
-    entries, size = _encoded(part, blobs, keys)
-    return None if blobs else (entries, size, keys)  # large values go their own way
+    lines, size = _encoded(part, blobs, keys)
+    return None if blobs else (lines, size, keys)  # large values go their own way
 
 
 def _check_birth(part: Part, entry: Entry) -> None:
@@ -444,17 +453,17 @@ class Batch:
         for piece, head in zip(op.pieces, before, strict=True):
             run, first = piece.run, position + 1
             prev = GENESIS if head is None else head.leaf
-            for entry, body in piece.entries:
-                row, prev = seal(run, entry, body, prev, epoch)
+            gists = [*map(_GIST, piece.lines)]
+            for line, told in zip(piece.lines, gists, strict=True):
+                row, prev = seal(run, line.seq, line.at, line.body, prev, epoch)
                 position += 1
                 place = u64(position)
                 log.append((place, row))
                 leaves.append(prev)
-                idx.append((idx_key(run, entry.seq), place))
+                idx.append((idx_key(run, line.seq), place))
                 if head is None or not head.imported:
-                    rows += lasting(run, position, entry.seq, entry)
-            entries = [*map(_ENTRY, piece.entries)]
-            heads.append((run, evolve(head, run, range(first, position + 1), entries, prev, epoch)))
+                    rows += lasting(run, position, line.seq, told)
+            heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
         self._log += log
@@ -601,14 +610,15 @@ class Batch:
         """Put a row that is sealed already at the end of the log, and project it."""
         self.position += 1
         self._leaves.append(hashed)
-        head = evolve(self.head(run), run, (self.position,), (entry,), hashed, epoch)
+        told = gist(entry)
+        head = evolve(self.head(run), run, (self.position,), (told,), hashed, epoch)
         if self.position <= self._until:
             head = replace(head, imported=True)
         place = u64(self.position)
         self._heads[run] = head
         self._log.append((place, record))
         self._idx.append((idx_key(run, seq), place))
-        found = lasting(run, self.position, seq, entry)
+        found = lasting(run, self.position, seq, told)
         # What came from elsewhere is listed, but answers no call.
         self._lasting += [row for row in found if row[0] != "cache"] if head.imported else found
         if head.root is not None:

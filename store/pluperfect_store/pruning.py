@@ -38,7 +38,7 @@ from .layout import (
 from .leases import gone
 from .ledger import Batch, Rows, end_of, under
 from .tree import BLOCK, KEPT_LEVEL
-from .views import birth_of, lasting, standing
+from .views import birth_of, gist, lasting, standing
 
 __all__ = ["Prunable", "named_values", "prune"]
 
@@ -240,7 +240,7 @@ def _take_out(batch: Batch, trees: list[_Tree], rule: PruneRule, at: float, end:
                 leaves[number(place)] = row.leaf
                 batch.remove("idx", key)
                 batch.remove("log", place)
-                for table, view, value in lasting(run, number(place), row.record.seq, row.entry()):
+                for table, view, value in lasting(run, number(place), row.record.seq, gist(row.entry())):
                     if table != "cache":
                         batch.remove(table, view)
                     elif rows.get("cache", view) == value:

@@ -21,7 +21,7 @@ from pluperfect.records import open_row
 from pluperfect.states import KINDS
 
 from .layout import TRAILING, decode_head, idx_key, number, state_key, u64
-from .views import lasting
+from .views import gist, lasting
 
 if TYPE_CHECKING:
     from .ledger import Rows
@@ -112,7 +112,7 @@ class Lacking:
                 continue
             touched[run] = head
             tables["idx"][idx_key(run, seq)] = place
-            for table, key, value in lasting(run, position, seq, entry):
+            for table, key, value in lasting(run, position, seq, gist(entry)):
                 if table in tables:
                     tables[table][key] = value
         states = tables["by_state"]

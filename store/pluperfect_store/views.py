@@ -11,23 +11,80 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from pluperfect.hooks import Cell, Head
 from pluperfect.states import Completed, Pending, Retrying, Spec, usable
 from pluperfect.transitions import Entry, Ruling
 
 from .layout import cache_key, child_key, due_ms, encode_value, state_key, text_key, timer_key
 
-__all__ = ["View", "birth_of", "evolve", "key_of", "lasting", "root_of", "standing"]
+__all__ = ["UNKNOWN", "Gist", "View", "birth_of", "evolve", "gist", "key_of", "lasting", "standing"]
 
 View = tuple[str, bytes, bytes]
 """A table, a key and a value."""
 
 
-_WAITING: Final = (Pending, Retrying)
 _UNBORN: Final = Head(0, 0, 0, 0, b"")
-
-
 _NO_ROWS: Final[list[View]] = []
+
+
+class Gist(Struct, frozen=True, gc=False):
+    """
+    All that the views need of one entry.
+
+    Appends that wait for their commit keep it in the place of their entries: those are many objects each, over which the garbage
+    collector would walk again and again. It refers to nothing that could refer to it, and is none of its business.
+
+    Attributes:
+        state: The code of the state that the run moved to; 0 where it stayed.
+        final: Whether nothing can follow.
+        due: When the run goes on, in milliseconds since the epoch; 0: at no set time; None: as before.
+        root: Of a birth, what it was born under.
+        name: Of a birth, the name of the flow or task.
+        tags: Its tags.
+        parent: The run that called it.
+        key: The cache key under which it stores a result; None where it stores none.
+        expires: When that stops answering, UTC seconds since the epoch.
+    """
+
+    state: int = 0
+    final: bool = False
+    due: int | None = None
+    root: bytes | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    parent: bytes | None = None
+    key: str | None = None
+    expires: float | None = None
+
+
+UNKNOWN: Final = Gist()
+"""Of what this release does not know: the state stays."""
+
+
+def gist(entry: Entry | None) -> Gist:
+    """What the views need of an entry; None is one of a type that this release does not know."""
+    if entry is None:
+        return UNKNOWN
+    to = entry.to
+    if to is None:
+        until = entry.until if type(entry) is Ruling else None
+        return Gist(0, False, None if until is None else due_ms(until))
+    if type(to) is Completed:
+        key = key_of(entry)
+        if key is not None:
+            expires = entry.facts.expires
+            # As float, which is how it comes back from the log: a projection of either gives the same bytes.
+            expires = None if expires is None else float(expires)
+            return Gist(to.code, True, 0, None, None, (), None, key, expires)
+    elif type(to) is Pending or type(to) is Retrying:
+        spec = birth_of(entry)
+        due = 0 if to.due is None else due_ms(to.due)
+        if spec is None:
+            return Gist(to.code, False, due)
+        return Gist(to.code, False, due, spec.root, spec.name, spec.tags, spec.parent)
+    return Gist(to.code, to.final, 0)
 
 
 def birth_of(entry: Entry | None) -> Spec | None:
@@ -36,14 +93,15 @@ def birth_of(entry: Entry | None) -> Spec | None:
     return state.spec if type(state) is Pending else None
 
 
-def root_of(run: bytes, entry: Entry | None) -> bytes | None:
-    """The root that a run is born under; None where it is its own."""
-    spec = birth_of(entry)
-    return None if spec is None or spec.root == run else spec.root
+def key_of(entry: Entry | None) -> str | None:
+    """The cache key under which this entry stores a result; None where it stores none."""
+    if entry is None or type(entry.to) is not Completed or entry.facts.key is None:
+        return None
+    return entry.facts.key if usable(entry.to.data) else None
 
 
 def evolve(
-    before: Head | None, run: bytes, places: Sequence[int], entries: Sequence[Entry | None], leaf: bytes, epoch: int
+    before: Head | None, run: bytes, places: Sequence[int], gists: Sequence[Gist], leaf: bytes, epoch: int
 ) -> Head:
     """
     The head after some more records; it takes whatever was recorded.
@@ -52,30 +110,25 @@ def evolve(
         before: The head so far; None at birth.
         run: The run.
         places: Where the records stand in the log.
-        entries: What they hold; None where this release does not know the type of one: the state stays.
+        gists: What they say.
         leaf: The hash of the last.
         epoch: The term of their writer. Only the head of a root keeps it; see `Head.epoch`.
     """
     if before is None:
-        before, born, root = _UNBORN, places[0], root_of(run, entries[0])
+        root = gists[0].root
+        before, born, root = _UNBORN, places[0], None if root == run else root
     else:
         born, root = before.born, before.root
     state, outcome, due = before.state, before.outcome, before.due
-    for place, entry in zip(places, entries, strict=True):
-        if entry is None:
-            continue
-        to = entry.to
-        if to is None:
-            if type(entry) is Ruling and entry.until is not None:
-                due = due_ms(entry.until)
-        else:
-            state = to.code
-            if to.final:
+    for place, told in zip(places, gists, strict=True):
+        if told.state:
+            state = told.state
+            if told.final:
                 outcome = place
-            until = to.due if isinstance(to, _WAITING) else None
-            due = 0 if until is None else due_ms(until)
+        if told.due is not None:
+            due = told.due
     seen = 0 if root is not None else max(before.epoch, epoch)
-    return Head(before.seq + len(entries), places[-1], born, state, leaf, root, outcome, seen, due, before.imported)
+    return Head(before.seq + len(gists), places[-1], born, state, leaf, root, outcome, seen, due, before.imported)
 
 
 def standing(run: bytes, head: Head) -> list[View]:
@@ -88,32 +141,15 @@ def standing(run: bytes, head: Head) -> list[View]:
     return rows
 
 
-def lasting(run: bytes, position: int, seq: int, entry: Entry | None) -> list[View]:
+def lasting(run: bytes, position: int, seq: int, told: Gist) -> list[View]:
     """The rows that say what one entry brought about."""
-    to = None if entry is None else entry.to
-    if type(to) is Completed:
-        key = key_of(entry)
-        if key is not None:
-            assert entry is not None
-            expires = entry.facts.expires
-            # As float, which is how it comes back from the log: a projection of either gives the same bytes.
-            cell = Cell(run, seq, None if expires is None else float(expires))
-            return [("cache", cache_key(key), encode_value(cell))]
-    elif type(to) is Pending and seq == 1 and to.spec is not None:
-        return _born(run, position, to.spec)
+    if told.name is not None and seq == 1:
+        rows: list[View] = [("by_name", text_key(told.name, position), run)]
+        if told.tags:
+            rows.extend(("by_tag", text_key(tag, position), run) for tag in dict.fromkeys(told.tags))
+        if told.parent is not None:
+            rows.append(("child", child_key(told.parent, position), run))
+        return rows
+    if told.key is not None:
+        return [("cache", cache_key(told.key), encode_value(Cell(run, seq, told.expires)))]
     return _NO_ROWS
-
-
-def key_of(entry: Entry | None) -> str | None:
-    """The cache key under which this entry stores a result; None where it stores none."""
-    if entry is None or type(entry.to) is not Completed or entry.facts.key is None:
-        return None
-    return entry.facts.key if usable(entry.to.data) else None
-
-
-def _born(run: bytes, position: int, spec: Spec) -> list[View]:
-    rows: list[View] = [("by_name", text_key(spec.name, position), run)]
-    rows.extend(("by_tag", text_key(tag, position), run) for tag in dict.fromkeys(spec.tags))
-    if spec.parent is not None:
-        rows.append(("child", child_key(spec.parent, position), run))
-    return rows

@@ -46,7 +46,7 @@ _NAP: Final = 50e-6
 _SOON: Final = 1.0
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
-_NOTHING: Final = Prepared((), 0, 0, [])
+_NOTHING: Final = Prepared((), 0, 0)
 _NOWHERE: Final = (None, 0, None)
 
 
@@ -163,7 +163,7 @@ class Writer:
         more = continuing(op, part)
         if more is None:
             return False
-        entries, size, keys = more
+        lines, size, keys = more
         with self.mutex:
             if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
                 return False
@@ -172,9 +172,9 @@ class Writer:
             self._bytes += size
             op.size += size
             for key in keys:
-                op.keys.append(key)
+                op.keys += (key,)
                 self._keys[key] = pending
-            op.pieces[0].entries.extend(entries)  # in one step: a signal finds all of them there, or none
+            op.pieces[0].lines.extend(lines)  # in one step: a signal finds all of them there, or none
         return True
 
     def lead(self, pending: Pending) -> None:
