@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -86,6 +87,21 @@ def test_who_writes_his_own_appends_does_not_wake_the_writers_thread(log):
         log.append([whole(new_id())], epoch=1, hold=30.0).wait()
 
     assert times_woken(thread) - before < 20
+
+
+def test_what_waits_for_its_commit_is_hardly_walked_over_by_the_garbage_collector(log):
+    """Hundreds of appends may wait: were they kept as states and entries, each collection would cost more than they do."""
+    ids = [new_id() for _ in range(200)]
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for run in ids:
+            log.append([whole(run)], epoch=1, hold=30.0)
+        walked = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+
+    assert walked < 10 * len(ids)
 
 
 def test_a_lone_append_is_committed_once(log):
