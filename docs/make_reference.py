@@ -52,7 +52,7 @@ ENGINE = {
     "Flow": {"resume", "fork"},
     "Future": {"run", "run_async", "withdraw", "settle", "looked_at", "look", "frame", "ended"},
     "OpenLog": {"define", "attending", "recorded_options", "validated", "turn"},
-    "Histories": {"show", "recorded_data", "load", "unpack"},
+    "Histories": {"show", "recorded_data", "load", "unpack", "dated", "details"},
     "State": {"read_with", "belongs_to"},
     "LOOP": {"state"},
 }

@@ -56,10 +56,6 @@ __all__ = ["Histories", "Made", "Noted", "RecordedRun", "Seen", "id_text", "shor
 _CODES: Final = {kind.kind.lower(): kind.code for kind in KINDS}
 
 
-def _dated(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
-
-
 def id_text(run: bytes) -> str:
     """A run's id as people write it: 32 hexadecimal digits in the groups of a UUID."""
     text = run.hex()
@@ -843,8 +839,11 @@ class Histories:
 
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""
-        state.read_with(self.unpack)
-        state.belongs_to(run.id, run.spec, run.updated, run.attempt, _dated, self.details)
+        state.belongs_to(run.id, run.spec, run.updated, run.attempt, self)
+
+    def dated(self, at: float) -> datetime:
+        """A time of a record as a date, in UTC."""
+        return datetime.fromtimestamp(at, UTC)
 
     def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
         """What is known beside a state of this run: the ids around it, its time, its key."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 import msgspec
 from msgspec import Struct
@@ -189,6 +189,22 @@ class StateDetails(Struct, frozen=True):
     start_time: datetime | None = None
 
 
+class Reader(Protocol):
+    """Whoever reads a log, as far as the states of its runs need it."""
+
+    def unpack(self, packed: Packed) -> Any:
+        """Decode a recorded value."""
+        ...
+
+    def dated(self, at: float) -> datetime:
+        """A time of a record as a date, in UTC."""
+        ...
+
+    def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
+        """What is known beside a state of this run."""
+        ...
+
+
 class _ByType(msgspec.StructMeta):
     """``State(type=StateType.FAILED, message="...")`` makes one of the eight, as Prefect's base class does."""
 
@@ -330,22 +346,24 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         return self._attached.get("live")
 
     def read_with(self, unpack: Callable[[Packed], Any]) -> None:
-        """Attach the function that decodes the recorded data on demand."""
+        """Attach the function that decodes the recorded data on demand, where it is not that of the log."""
         self._attached["unpack"] = unpack
 
     def unpacked(self, packed: Packed) -> Any:
         """Decode something that was recorded beside this state, with the function that decodes its own data."""
-        return self._attached["unpack"](packed)
+        unpack = self._unpack
+        assert unpack is not None
+        return unpack(packed)
 
-    def belongs_to(
-        self,
-        run: bytes,
-        spec: Spec | None,
-        at: float,
-        attempt: int,
-        dated: Callable[[float], datetime],
-        details: Callable[[bytes, Spec | None, State], StateDetails],
-    ) -> None:
+    @property
+    def _unpack(self) -> Callable[[Packed], Any] | None:
+        """What decodes the recorded data; None for a state that was made by hand."""
+        held = self._attached
+        if "unpack" in held:
+            return held["unpack"]
+        return held["whose"][4].unpack if "whose" in held else None
+
+    def belongs_to(self, run: bytes, spec: Spec | None, at: float, attempt: int, reader: Reader) -> None:
         """
         Attach the run whose state this is: one that was made by hand has none.
 
@@ -354,16 +372,15 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             spec: What it was born with. Not the run itself: that holds the state, which would then hold itself.
             at: When it came into this state, UTC seconds since the epoch.
             attempt: How often its body had been begun in this iteration.
-            dated: Makes a date of a time.
-            details: What is known beside it, when somebody asks.
+            reader: Tells what is asked of it later.
         """
-        self._attached["whose"] = (run, spec, at, attempt, dated, details)
+        self._attached["whose"] = (run, spec, at, attempt, reader)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
         whose = self._attached.get("whose")
-        return StateDetails() if whose is None else whose[5](whose[0], whose[1], self)
+        return StateDetails() if whose is None else whose[4].details(whose[0], whose[1], self)
 
     @property
     def of_run(self) -> bytes | None:
@@ -375,7 +392,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
         whose = self._attached.get("whose")
-        return None if whose is None else whose[4](whose[2])
+        return None if whose is None else whose[4].dated(whose[2])
 
     @property
     def attempt(self) -> int | None:
@@ -414,7 +431,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
             return data
         if data.code == ABSENT:
             raise MissingResult(f"The run completed, but its result was not recorded: {bytes(data.data).decode()}.")
-        return self._attached["unpack"](data)
+        return self.unpacked(data)
 
 
 class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
@@ -616,7 +633,7 @@ def _exception(state: State) -> BaseException:
             f"Unexpected result for failed state: {found!r} -- {type(found).__name__} cannot be resolved into an exception."
             " It is an exception, a message, a state, or a list, tuple or set of states."
         )
-    error, unpack = state.error, state._attached.get("unpack")
+    error, unpack = state.error, state._unpack
     if error is not None and type(error.data) is Packed and unpack is not None and error.data.code != ABSENT:
         try:
             unpacked = unpack(error.data)

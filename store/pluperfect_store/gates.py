@@ -42,7 +42,7 @@ class Gate:
         """Go out."""
         with self._lock:
             self.inside -= 1
-            if not self.inside:
+            if self._alone and not self.inside:  # else nobody waits for that
                 self._cond.notify_all()
 
     def shut(self, timeout: float | None = None) -> bool:

@@ -16,12 +16,12 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
-from ..states import Completed, Retrying
+from ..states import Cached, Completed, Retrying
 from ..transitions import Run, Transition
 from . import outcomes, upstream
 from .announce import announce_call, announce_submission
@@ -247,6 +247,9 @@ def begin(frame: Frame) -> Course:
     return course(frame.run, intent=intent, waits=frame.waits, unpause=frame.session.unpause)
 
 
+_GAVE: Final = frozenset({Completed, Cached})
+
+
 def conclude(frame: Frame, *, return_state: bool) -> Any:
     """The answer of a call whose run came to rest: its value, its exception, or its state."""
     run, parent = frame.run, frame.parent
@@ -259,7 +262,7 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
     assert state is not None
     if not state.final:
         raise stopped(frame)
-    if not return_state and type(state) is Completed and "live" in (held := vars(state)):
+    if not return_state and type(state) in _GAVE and "live" in (held := vars(state)):
         value = held["live"]
         if parent is not None:
             frame.session.sources.remember(value, run.id)

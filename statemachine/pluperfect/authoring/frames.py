@@ -82,6 +82,7 @@ class Frame:
     shared: Shared | None = None
     """What answers the calls of this body besides its own record."""
     salt: int = 0
+    _lock: threading.Lock | None = None
     _stopped: bool = False
     _cues: Cues | None = None
     _children: Children | None = None
@@ -116,12 +117,16 @@ class Frame:
         self.waits: bool = waits
         self.level: str = run.spec.durability if run.spec is not None else "effect"
         self.hold: float = HOLDS[self.level]
-        self.lock: threading.Lock = threading.Lock()
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         if self.limit:
             self.abandoned = set()
             session.watched = True
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while something is made that is made once. Most runs make nothing, and have none."""
+        return self._lock or self.__dict__.setdefault("_lock", threading.Lock())  # in one step: all get the same one
 
     @property
     def children(self) -> Children:

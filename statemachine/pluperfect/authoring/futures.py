@@ -62,8 +62,7 @@ class Future(Generic[R]):
         self._state: State | BaseException | None = None
         self._looked = False
         self._lock = threading.Lock()
-        self._latch = threading.Lock()
-        self._latch.acquire()
+        self._latch: threading.Lock | None = None  # held until the end, once somebody has to wait for it
         self._callbacks: list[Callable[[Future[Any]], None]] | None = []
         self._begin: Callable[[Future[Any]], Step] | None = begin
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
@@ -144,7 +143,9 @@ class Future(Generic[R]):
             self._state = state
             callbacks, self._callbacks = self._callbacks or [], None
             self._begin = self._begin_async = self._going = None  # what they hold is not kept
-        self._latch.release()
+            latch = self._latch
+        if latch is not None:
+            latch.release()
         for callback in callbacks:
             callback(self)
 
@@ -199,8 +200,15 @@ class Future(Generic[R]):
             self.run()
         limit = None if here is None else here.time_left()
         until = min((t for t in (timeout, limit) if t is not None), default=None)
-        if self._latch.acquire(timeout=-1 if until is None else max(until, 0.0)):
-            self._latch.release()
+        with self._lock:
+            if self._state is not None:
+                return
+            latch = self._latch
+            if latch is None:
+                latch = self._latch = threading.Lock()
+                latch.acquire()
+        if latch.acquire(timeout=-1 if until is None else max(until, 0.0)):
+            latch.release()
         elif here is not None and limit is not None and until == limit:
             here.checkpoint()
 

@@ -95,7 +95,7 @@ class State:
         assert self.modern is not None
         if isinstance(self.modern, modern.Looped):
             payload = self.modern.payload
-            return payload if type(payload) is not Packed else self.modern._attached["unpack"](payload)
+            return payload if type(payload) is not Packed else self.modern.unpacked(payload)
         try:
             found = self.modern.result(raise_on_failure=False)
         except UnfinishedRun:
