@@ -168,7 +168,8 @@ class Error(Struct, frozen=True, array_like=True):
     """The packed exception object."""
 
 
-class Input(Struct, frozen=True, array_like=True):
+# No reference of what is recorded of a call leads back to it, so that the garbage collector need not look at it.
+class Input(Struct, frozen=True, array_like=True, gc=False):
     """One argument of a call, as the log keeps it."""
 
     name: str
@@ -201,7 +202,7 @@ class Forked(Struct, frozen=True, array_like=True):
     overrides: tuple[Override, ...] = ()
 
 
-class Spec(Struct, frozen=True, array_like=True):
+class Spec(Struct, frozen=True, array_like=True, gc=False):
     """
     What a run is born with: who asked for what, under which definition.
 

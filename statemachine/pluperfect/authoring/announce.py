@@ -60,6 +60,8 @@ def announce(frame: Frame, state: State) -> None:
     logger = LOGGERS[frame.definition.kind]
     if isinstance(state, Retrying):
         if state.cause in ("error", "timeout", "returned"):
+            if not logger.isEnabledFor(logging.WARNING):
+                return
             logger.warning(
                 "%s. Attempt %d of %d ended so; the next one is due at %s",
                 state.message or "Failed",

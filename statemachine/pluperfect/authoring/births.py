@@ -84,6 +84,153 @@ async def born_async(request: Request) -> Frame:
     return born(request)
 
 
+class _Call:
+    """
+    A call whose arguments are bound and whose place is known: what a Spec and a Frame of it are made of.
+
+    Attributes:
+        arguments: By parameter.
+        bad: Why they are not what the annotations ask for.
+        inputs: The arguments as they are recorded.
+        waits: Whether there are runs among them, or in ``wait_for``.
+        level: The level of durability.
+        key: The idempotency key of a root.
+        index: Which call of this kind in the body of the caller it is.
+        number: The number in its run name.
+        run_id: Its id where the call is made for the first time.
+        known: Whether it may be on record.
+    """
+
+    __slots__ = (
+        "args",
+        "arguments",
+        "bad",
+        "index",
+        "inputs",
+        "key",
+        "known",
+        "kwargs",
+        "level",
+        "log",
+        "number",
+        "parent",
+        "request",
+        "run_id",
+        "terms",
+        "waits",
+    )
+
+    def __init__(self, request: Request) -> None:
+        authored, args, kwargs = request.authored, request.args, request.kwargs
+        parent = current_frame.get()
+        if parent is not None:
+            parent.checkpoint()
+            log = parent.log
+        else:
+            from .logs import nearest_log
+
+            log = nearest_log()
+        self.request, self.parent, self.log = request, parent, log
+        self.terms = terms = log.terms(authored)
+        options = terms.definition.options
+        if parent is not None and authored.kind == "flow" and options.get("idempotency_key") is not None:
+            raise ValueError(
+                f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
+                " run of its own; inside of another run a call is found again by its place there. Call"
+                f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
+            )
+        arguments = authored.binder(args, kwargs)
+        self.level: str = options["durability"] or ("effect" if parent is None else parent.level)
+        if self.level != "effect" and options["on_interrupt"] == "fail":
+            raise ValueError(
+                f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={self.level!r} inherited from its"
+                " caller. Give it durability='effect'."
+            )
+        self.waits = waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
+        self.bad: ParameterTypeError | None = None
+        if not waits:
+            try:
+                args, kwargs = terms.validated(args, kwargs)
+            except ParameterTypeError as error:
+                self.bad = error
+            else:
+                if args is not request.args or kwargs is not request.kwargs:
+                    arguments = authored.binder(args, kwargs)
+        self.args, self.kwargs, self.arguments = args, kwargs, arguments
+        self.inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow", waits=waits)
+        if parent is None:
+            key = self.key = options.get("idempotency_key")
+            self.run_id = request.root_id or (
+                keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
+            )  # fmt: skip
+            self.index = self.number = 0
+            self.known = (request.root_id is not None and request.forked is None) or key is not None
+        else:
+            self.key = None
+            self.index, self.number = request.place or parent.children.place(authored.key, authored.name)
+            self.run_id = self.again(0)
+            self.known = not parent.fresh
+
+    def again(self, redo: int) -> bytes:
+        """The id of the call where it was made so often before, each time to no use."""
+        parent, request = self.parent, self.request
+        assert parent is not None
+        place = (request.authored.key, self.index, request.map_index, parent.salt)
+        return child_id(parent.session.root, parent.run.id, *place, redo)
+
+    def spec(self, session: Session, run_id: bytes) -> Spec:
+        """What the run is born with."""
+        request, parent, terms = self.request, self.parent, self.terms
+        authored, around = request.authored, current_tags.get()
+        flow = authored.kind == "flow"
+        return Spec(
+            authored.kind,
+            authored.name,
+            authored.key,
+            slug(run_id) if flow else f"{authored.name}-{self.number}" if parent else authored.name,
+            session.root,
+            None if parent is None else parent.run.id,
+            self.index,
+            request.map_index,
+            0 if parent is None else parent.salt,
+            self.inputs,
+            authored.code,
+            terms.definition.version,
+            tuple(sorted({*authored.tags, *around})) if around or authored.tags else (),
+            terms.options,
+            self.level,
+            authored.entry if flow else "",
+            _upstream(request, session, waits=self.waits),
+            self.key,
+            request.site,
+            request.forked,
+        )
+
+    def frame(self, session: Session, run: Run, *, fresh: bool, kind: type[Frame] = Frame) -> Frame:
+        """The frame in which the run is carried out."""
+        request, parent = self.request, self.parent
+        made = kind(
+            session,
+            self.terms,
+            run,
+            parent,
+            self.args,
+            self.kwargs,
+            self.arguments,
+            fresh,
+            request.wait_for,
+            self.waits,
+        )
+        if parent is not None:
+            if parent.shared is not None and run.id == self.run_id:
+                made.shared = parent.shared.below(
+                    request.authored, (self.index, request.map_index, parent.salt), self.number
+                )
+        elif run.birth.forked is not None or current_stubs.get() is not None:
+            made.shared = shared_by(self.log, run)
+        return made
+
+
 def born(request: Request, *, may_wait: bool = False) -> Frame:
     """
     The run of a call: found in the log, where the same call in the same place was recorded, else born.
@@ -98,113 +245,59 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
         Divergence: The recorded call had other inputs.
         Refused: A rule refused the birth.
     """
-    authored, args, kwargs = request.authored, request.args, request.kwargs
-    parent = current_frame.get()
-    if parent is not None:
-        parent.checkpoint()
-        log = parent.log
-    else:
-        from .logs import nearest_log
-
-        log = nearest_log()
-    terms = log.terms(authored)
-    definition = terms.definition
-    options = definition.options
-    if parent is not None and authored.kind == "flow" and options.get("idempotency_key") is not None:
-        raise ValueError(
-            f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
-            " run of its own; inside of another run a call is found again by its place there. Call"
-            f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
-        )
-    arguments = authored.binder(args, kwargs)
-    level = options["durability"] or ("effect" if parent is None else parent.level)
-    if level != "effect" and options["on_interrupt"] == "fail":
-        raise ValueError(
-            f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={level!r} inherited from its"
-            " caller. Give it durability='effect'."
-        )
-    waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
-    bad: ParameterTypeError | None = None
-    if not waits:
-        try:
-            args, kwargs = terms.validated(args, kwargs)
-        except ParameterTypeError as error:
-            bad = error
-        else:
-            if args is not request.args or kwargs is not request.kwargs:
-                arguments = authored.binder(args, kwargs)
-    inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow", waits=waits)
-    key = options.get("idempotency_key") if parent is None else None
-    if parent is None:
-        run_id = request.root_id or (
-            keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
-        )  # fmt: skip
-        index = number = 0
-        known = (request.root_id is not None and request.forked is None) or key is not None
-    else:
-        index, number = request.place or parent.children.place(authored.key, authored.name)
-        run_id = child_id(parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, 0)
-        known = not parent.fresh
-
-    around = current_tags.get()
-    tags = tuple(sorted({*authored.tags, *around})) if around or authored.tags else ()
-
-    def spec_of(session: Session, run_id: bytes) -> Spec:
-        return Spec(
-            authored.kind,
-            authored.name,
-            authored.key,
-            slug(run_id) if authored.kind == "flow" else f"{authored.name}-{number}" if parent else authored.name,
-            session.root,
-            None if parent is None else parent.run.id,
-            index,
-            request.map_index,
-            0 if parent is None else parent.salt,
-            inputs,
-            authored.code,
-            definition.version,
-            tags,
-            terms.options,
-            level,
-            authored.entry if authored.kind == "flow" else "",
-            _upstream(request, session, waits=waits),
-            key,
-            request.site,
-            request.forked,
-        )
-
-    def frame(session: Session, run: Run, *, fresh: bool, kind: type[Frame] = Frame) -> Frame:
-        made = kind(
-            session,
-            terms,
-            run,
-            parent=parent,
-            args=args,
-            kwargs=kwargs,
-            arguments=arguments,
-            fresh=fresh,
-            wait_for=request.wait_for,
-            waits=waits,
-        )
-        if parent is not None:
-            if parent.shared is not None and run.id == run_id:
-                made.shared = parent.shared.below(authored, (index, request.map_index, parent.salt), number)
-        elif run.birth.forked is not None or current_stubs.get() is not None:
-            made.shared = shared_by(log, run)
-        return made
-
+    call = _Call(request)
+    parent, log = call.parent, call.log
     if log.script is not None:  # it is led again beside its record, which answers for everything
-        return log.script.called(parent, run_id, authored, spec_of, frame)
+        return log.script.called(parent, call.run_id, request.authored, call.spec, call.frame)
+    run_id, redo, term = call.run_id, 0, 0
+    if call.known:
+        found = _recorded(call, may_wait=may_wait)
+        if isinstance(found, Frame):
+            return found
+        run_id, redo, term = found
+    override: Override | None = None
+    if parent is not None and parent.shared is not None and not redo:
+        place = (call.index, request.map_index, parent.salt)
+        answer = parent.shared.answer(request.authored, place, call.number, call.inputs)
+        if isinstance(answer, Run):  # it ended in the run that this one was forked from: nothing is written
+            return call.frame(parent.session, answer, fresh=False)
+        override = answer
+    session = Session(log, run_id, term or 1, unborn=not term) if parent is None else parent.session
+    spec = call.spec(session, run_id)
+    newborn = call.frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
+    obstacle = outcomes.failed(newborn, call.bad, "validation") if call.bad is not None else None
+    if obstacle is None and not call.waits:
+        name = name_run(newborn)
+        if isinstance(name, Failed):
+            obstacle = name
+        elif name is not None:
+            newborn.run = Run(run_id, spec=_renamed(spec, name))
+    _be_born(newborn)
+    announce_birth(newborn)
+    if override is not None:
+        newborn.propose(Propose(outcome_of(override), by=OVERRIDE, why="so it was said when the run was begun"))
+    elif obstacle is not None:
+        newborn.propose(Propose(obstacle))
+    return newborn
+
+
+def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
+    """
+    The run of a call that is on record, or else under which id it is to be born, how often such a call was made in vain before,
+    and the term in which a root is carried out (0: nobody has claimed it).
+    """
+    request, parent, log = call.request, call.parent, call.log
+    authored, inputs, run_id = request.authored, call.inputs, call.run_id
     redo = term = 0
     # Asked for before the body records anything. Coroutines side by side may call one task in another order than before.
     cues = None if parent is None else parent.turns
-    while known:
+    while True:
         run = log.load(run_id)
         if parent is None and not term and not run.final:
             term = log.log.claim(run_id, log.clock.now())
             continue  # what is recorded now is what stays
         if run.seq == 0:
-            break
+            return run_id, redo, term
         if parent is None:
             session = Session(log, run_id, term, unpause=request.unpause)
             try:
@@ -212,7 +305,7 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
             except BaseException:
                 session.release()
                 raise
-            return frame(session, run, fresh=False)
+            return call.frame(session, run, fresh=False)
         made = cues is not None and cues.made(run_id)
         if made or (run.birth.inputs != inputs and differs(run.birth, inputs)):
             alike = None if cues is None else cues.like(authored.key, request.map_index, inputs)
@@ -233,34 +326,8 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
         else:
             if cues is not None:
                 cues.call(run_id)
-            return frame(parent.session, run, fresh=False)
-        run_id = child_id(
-            parent.session.root, parent.run.id, authored.key, index, request.map_index, parent.salt, redo
-        )  # fmt: skip
-
-    override: Override | None = None
-    if parent is not None and parent.shared is not None and not redo:
-        found = parent.shared.answer(authored, (index, request.map_index, parent.salt), number, inputs)
-        if isinstance(found, Run):  # it ended in the run that this one was forked from: nothing is written
-            return frame(parent.session, found, fresh=False)
-        override = found
-    session = Session(log, run_id, term or 1, unborn=not term) if parent is None else parent.session
-    spec = spec_of(session, run_id)
-    newborn = frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
-    obstacle = outcomes.failed(newborn, bad, "validation") if bad is not None else None
-    if obstacle is None and not waits:
-        name = name_run(newborn)
-        if isinstance(name, Failed):
-            obstacle = name
-        elif name is not None:
-            newborn.run = Run(run_id, spec=_renamed(spec, name))
-    _be_born(newborn)
-    announce_birth(newborn)
-    if override is not None:
-        newborn.propose(Propose(outcome_of(override), by=OVERRIDE, why="so it was said when the run was begun"))
-    elif obstacle is not None:
-        newborn.propose(Propose(obstacle))
-    return newborn
+            return call.frame(parent.session, run, fresh=False)
+        run_id = call.again(redo)
 
 
 def _renamed(spec: Spec, name: str) -> Spec:

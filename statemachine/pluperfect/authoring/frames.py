@@ -93,7 +93,6 @@ class Frame:
         session: Session,
         terms: Terms,
         run: Run,
-        *,
         parent: Frame | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
