@@ -80,48 +80,76 @@ def _within_all(managers: Sequence[AbstractContextManager[Any]], frame: Frame) -
 
 async def await_body(frame: Frame) -> State:
     """Await a coroutine function to its end."""
-    import asyncio
-
     began = frame.begin_body()
-    authored = frame.definition.owner
     token = current_frame.set(frame)
-    limiter = frame.limiter = asyncio.timeout(frame.limit or None)
+    limiter: asyncio.Timeout | None = None
+    if frame.limit:
+        import asyncio
+
+        limiter = asyncio.timeout(frame.limit)
+    frame.limiter = limiter
     ended = False
     try:
-        with ExitStack() as stack:
-            _enter(stack, _contexts(frame))
-            frame.checkpoint()
-            async with limiter:
-                value = authored.fn(*frame.args, **frame.kwargs)
-                value = [item async for item in value] if authored.generates else _listed(await value)
-                if isinstance(value, CoroutineType) and authored.kind == "flow":  # `return work()`, without its await
-                    value = await cast("CoroutineType[Any, Any, Any]", value)
-                if isinstance(value, AsyncGeneratorType):
-                    value = [item async for item in cast("AsyncGenerator[Any, None]", value)]
-            if limiter.expired():
-                raise TimeoutError  # the body has swallowed its cancellation; its end comes too late
-            for future in _left_open(frame):
-                await await_end(future)
-            frame.checkpoint()
+        managers = _contexts(frame)
+        if managers:
+            with ExitStack() as stack:
+                _enter(stack, managers)
+                value = await _awaited(frame, limiter)
+        else:
+            value = await _awaited(frame, limiter)
         outcome = outcomes.returned(frame, value)
         ended = True
     except BaseException as error:
         elapsed = time.monotonic() - began
-        passed = isinstance(error, Exception) and limiter.expired()
+        passed = limiter is not None and isinstance(error, Exception) and limiter.expired()
         outcome = outcomes.timed_out(frame, elapsed) if passed else outcomes.raised(frame, error, elapsed)
         ended = True
     finally:
         try:
-            await _close_all_generators(frame)
-            frame.take_back(ended=ended)
-            for future in _left_open(frame):
-                await await_end(future)
+            if frame.called:
+                await _close_all_generators(frame)
+                frame.take_back(ended=ended)
+                for future in _left_open(frame):
+                    await await_end(future)
+            frame.deadline = None
         finally:
             try:
-                _leave(frame, ended=ended)
+                if frame.called or frame.runner is not None:
+                    _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
     return outcome
+
+
+async def _awaited(frame: Frame, limiter: asyncio.Timeout | None) -> Any:
+    """What the coroutine function returns once all that it has called is ended."""
+    frame.checkpoint()
+    if limiter is None:
+        value = await _returned(frame)
+    else:
+        async with limiter:
+            value = await _returned(frame)
+        if limiter.expired():
+            raise TimeoutError  # the body has swallowed its cancellation; its end comes too late
+    if frame.called:
+        for future in _left_open(frame):
+            await await_end(future)
+    frame.checkpoint()
+    return value
+
+
+async def _returned(frame: Frame) -> Any:
+    """What the coroutine function returns; a generator that it returns is consumed."""
+    authored = frame.definition.owner
+    value: Any = authored.fn(*frame.args, **frame.kwargs)
+    if authored.generates:
+        return [item async for item in value]
+    value = _listed(await value)
+    if isinstance(value, CoroutineType) and authored.kind == "flow":  # `return work()`, without its await
+        value = await cast("Awaitable[Any]", value)
+    if isinstance(value, AsyncGeneratorType):
+        return [item async for item in cast("AsyncGenerator[Any, None]", value)]
+    return cast(Any, value)
 
 
 def iterate_body(frame: Frame) -> Generator[Any, Any, None]:
