@@ -483,9 +483,12 @@ def submit(request: Request) -> Future[Any]:
         MissingContextError: No flow runs here.
     """
     authored, parent = request.authored, current_frame.get()
-    if parent is None or parent.flow is None:
+    flow = None if parent is None else parent.flow
+    if parent is None or flow is None:
         raise needs_flow(authored, "submit")
-    runner = runner_of(parent.flow)  # before the birth: where none can be made, there is no call to carry out
+    runner = (
+        runner_of(flow) if flow.runner is None else flow.runner
+    )  # before the birth: where none can be made, there is no call to carry out
     frame = born(request)
     announce_submission(frame)
     frame.send()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from ..errors import MappingLengthMismatch, MappingMissingIterable, UpstreamFailed
+from ..sites import call_site
 from ..states import State
 from . import engine
 from .annotations import Annotation, allow_failure, opaque, quote, unmapped
@@ -121,13 +122,13 @@ class Task(Authored, Generic[P, R]):
         plain = {place: constant(value) for place, value in given.items() if place not in mapped}
         names = [place for place in given if isinstance(place, str)]
         futures: FutureList[Any] = FutureList()
+        site = call_site()
         for i in range(count):
             row = {**plain, **{place: items[i] for place, items in mapped.items()}}
             at = None if numbered is None else (numbered[0], numbered[1] + i)
             positional = tuple(row[place] for place in range(len(args)))
-            futures.append(
-                engine.submit(Request(self, positional, {n: row[n] for n in names}, wait_for, at, map_index=i))
-            )
+            named = {name: row[name] for name in names}
+            futures.append(engine.submit(Request(self, positional, named, wait_for, at, i, site=site)))
         if return_state:
             futures.wait()
             return [future.state for future in futures]
