@@ -486,9 +486,7 @@ def submit(request: Request) -> Future[Any]:
     flow = None if parent is None else parent.flow
     if parent is None or flow is None:
         raise needs_flow(authored, "submit")
-    runner = (
-        runner_of(flow) if flow.runner is None else flow.runner
-    )  # before the birth: where none can be made, there is no call to carry out
+    runner = runner_of(flow)  # before the birth: where none can be made, there is no call to carry out
     frame = born(request)
     announce_submission(frame)
     frame.send()
@@ -532,6 +530,8 @@ def needs_flow(authored: Authored, method: str) -> MissingContextError:
 
 def runner_of(flow: Frame) -> Any:
     """The runner of a flow run, made when it is first needed."""
+    if flow.runner is not None:
+        return flow.runner
     with flow.lock:
         if flow.runner is None:
             from .runners import runner_from
