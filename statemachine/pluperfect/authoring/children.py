@@ -22,6 +22,8 @@ class Children:
     """
     The calls of one body.
 
+    Futures come and go in `open` from many threads, each in one step of the set's own; only what takes several has a lock.
+
     Attributes:
         open: The submitted calls that have not ended.
         failures: The submitted calls that did not end well, for whoever looks at them.
@@ -67,19 +69,19 @@ class Children:
 
     def took(self, future: Future[Any]) -> None:
         """A child was submitted: the flow ends only after it."""
-        with self._lock:
-            self.open.add(future)
+        self.open.add(future)
         future.caller = self
 
     def ended(self, future: Future[Any]) -> None:
         """A submitted call is about to be settled."""
-        with self._lock:
-            if future not in self.open:
-                return
+        state = future.frame.run.state
+        if state is not None and state.is_completed():
             self.open.discard(future)
-            state = future.frame.run.state
-            if state is None or not state.is_completed():
-                self.failures.append(future)
+            return
+        with self._lock:
+            if future in self.open:
+                self.failures.append(future)  # first: whoever finds nothing open looks at these next
+                self.open.discard(future)
 
     def count(self, child: Frame) -> None:
         """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
@@ -93,10 +95,7 @@ class Children:
 
     def waiting(self) -> list[Future[Any]]:
         """The submitted calls that have not ended."""
-        if not self.open:  # what is submitted is added before its caller goes on: nothing can be missed
-            return []
-        with self._lock:
-            return list(self.open)
+        return list(self.open)  # what is submitted is added before its caller goes on: nothing can be missed
 
     def suspended(self) -> list[Any]:
         """The generators that this body has called and nobody has led to their end."""

@@ -133,9 +133,16 @@ class Pool:
         awake = threading.Lock()
         awake.acquire()
         spare, seen, late = True, -1, 0
+        ticket: Ticket | None = None
+        made = False
         while True:
             call: Step | None = None  # what the last one held is not kept while the thread waits
-            with self._lock:
+            with self._lock:  # once for each call: threads that meet here take the interpreter from each other
+                if made:
+                    made = False
+                    self._busy -= 1
+                    self._away += ticket is not None
+                    ticket = None
                 steps = self._next()
                 if steps is None:
                     if spare:
@@ -155,14 +162,11 @@ class Pool:
                 elif self._begun != seen:
                     seen, late = self._begun, 0
             if call is not None:
-                ticket: Ticket | None = None
+                made = True
                 try:
                     ticket = call()
                 except BaseException:
                     _log.exception("a call raised in a thread of the runner")
-                with self._lock:
-                    self._busy -= 1
-                    self._away += ticket is not None
                 if ticket is not None:
                     ticket.notify(partial(self._go_on, call))
             elif spare:
