@@ -78,12 +78,12 @@ def transactions(folder):
 
 @flow(durability="lazy")
 def keeping(how, calls):
-    """How many blocks of memory are kept for one call that has ended, while its flow goes on."""
+    """How many blocks of memory are kept for one call that has ended, while its flow goes on, and how many objects to collect."""
 
     def blocks():
         keeping.log.log.flush()
         gc.collect()
-        return sys.getallocatedblocks()
+        return sys.getallocatedblocks(), len(gc.get_objects())
 
     for number in range(FEW):
         ours.noop(number)
@@ -95,7 +95,7 @@ def keeping(how, calls):
     else:
         for number in range(calls):
             ours.noop(number % 100)  # greater numbers are remembered for a while, with the run that gave them
-    return round((blocks() - before) / calls, 1)
+    return [round((now - then) / calls, 1) for now, then in zip(blocks(), before, strict=True)]
 
 
 def kept(how):
@@ -122,7 +122,8 @@ def count(name):
         told["records"] = round((sizes[1][1] - sizes[0][1]) / (MANY - FEW), 1)
     if name == "sequential":
         told["commits"] = commits(MANY)
-        told["blocks kept"], told["blocks kept for a future"] = kept("calls"), kept("map")
+        told["blocks kept"], told["objects kept"] = kept("calls")
+        told["blocks kept for a future"], told["objects kept for a future"] = kept("map")
     return told
 
 
