@@ -122,9 +122,11 @@ def measured(line: Line, folder: Path | None) -> dict[str, Any] | None:
             line.asked,
             place if line.work == "start" else str(line.count),
         ]
+        # Byte code is kept, as an installation does it: else each process would compile all that it imports.
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         begun = time.time()
         # In an empty folder: what stands in this one, a pyproject.toml for one, is no part of the work.
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=900)
+        done = subprocess.run(command, cwd=place, env=kept, capture_output=True, text=True, check=False, timeout=900)
     out = done.stdout.strip().splitlines()
     if done.returncode or not out:
         print(f"{line.subject} cannot do {line.asked}: {(done.stderr or done.stdout).strip()[-400:]}", file=sys.stderr)
