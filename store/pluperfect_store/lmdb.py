@@ -404,7 +404,7 @@ class LmdbLog(Proving):
             large = [value for value in op.blobs if value.size > FILE_FROM]
             for value in large:
                 store.files.put(value.digest, value.data)
-            op = replace(op, blobs=[value for value in op.blobs if value not in large])
+            op = replace(op, blobs=tuple(value for value in op.blobs if value not in large))
         return store.writer.append(op, hold)
 
     def claim(self, root: bytes, at: float) -> int:

@@ -10,6 +10,7 @@ from itertools import islice
 from math import isnan
 from typing import Final
 
+from pluperfect.errors import StoreDamaged
 from pluperfect.hooks import Cell, Head, Holder
 
 from .layout import (
@@ -99,13 +100,10 @@ class Reading:
         if len(run) != 16 or first > last:
             return []
         with self._rows() as rows:
-            if (
-                first == last
-            ):  # mostly the last one of a run that has ended: its head leads there, and never trails behind
-                found = rows.get("head", run)
-                head = None if found is None else decode_head(found)
-                if head is not None and head.seq == last:
-                    return rows.get_many("log", [u64(head.position)])
+            # A single one is mostly the last of a run that has ended: its head leads there, and never trails behind.
+            head = _readable_head(rows, run) if first == last else None
+            if head is not None and head.seq == last:
+                return rows.get_many("log", [u64(head.position)])
             places = [place for _, place in rows.scan("idx", idx_key(run, first), idx_key(run, last + 1))]
             return rows.get_many("log", places)
 
@@ -251,6 +249,14 @@ class Reading:
                 page, below = _page(rows, state, name, tag, roots=roots, below=below, size=size)
             yield from page
             size = min(size * 4, 1024)
+
+
+def _readable_head(rows: Rows, run: bytes) -> Head | None:
+    found = rows.get("head", run)
+    try:
+        return None if found is None else decode_head(found)
+    except StoreDamaged:
+        return None  # who verifies finds it
 
 
 def _page(

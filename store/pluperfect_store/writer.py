@@ -209,7 +209,9 @@ class Writer:
         finally:
             if mine and self._writing == me:
                 self._writing = 0
-                if self._waited or self._pressed or self._alarm < 0 or self._stopping or self._left is not None:
+                alarm = self._alarm
+                beat = bool(self._held) and self._beat < alarm  # others have to hear of a tree that is held now
+                if beat or alarm < 0 or self._waited or self._pressed or self._stopping or self._left is not None:
                     with self.mutex:
                         self._wake.notify()
 
@@ -350,7 +352,10 @@ class Writer:
                     if left is not None:
                         self._finish(left)
                     elif batch:
+                        beat = batch[0].op is _NOTHING
                         self._write(batch)
+                        if beat and batch[0].error is not None:
+                            self._beat = time.monotonic() + _SOON  # it could not be written; the reason may pass
             except BaseException as error:  # nobody would hear of it in this thread: the callers have to
                 _log.exception("the writer of store %s stopped", self._name)
                 self._fail_stop(batch, error)
@@ -360,7 +365,7 @@ class Writer:
         """The next batch, once there is reason to write one; None at the end."""
         with self.mutex:
             while True:
-                if self._left is not None and not self._writing:  # he who wrote it was interrupted
+                if not self._writing and self._left is not None:  # he who wrote it was interrupted
                     self._writing = threading.get_ident()
                     return self._left
                 at, now = self._reason(), time.monotonic()
@@ -368,7 +373,9 @@ class Writer:
                     if now < self._alarm < at:
                         at = self._alarm  # what it was woken for is written by now; more is likely to come before then
                     self._alarm = at
-                    self._wake.wait(None if at == _NEVER else at - now)
+                    # Who writes meanwhile may have claimed a tree: he says so first and looks at the alarm then, this the other way.
+                    if self._reason() >= at:
+                        self._wake.wait(None if at == _NEVER else at - now)
                 elif self._writing:
                     self._alarm = -_NEVER
                     if self._writing:  # he may have looked just before that was set
@@ -394,7 +401,8 @@ class Writer:
         """
         When there is reason for this thread to write, by the monotonic clock.
 
-        That somebody else writes just now is none: to be woken after each of his commits would cost as much as they do.
+        That somebody else writes just now is none: to be woken after each of his commits would cost as much as they do. What he
+        claims has to be heard of later; he sees to it that this thread is awake by then.
         """
         if self._stopping:
             return -_NEVER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 import pluperfect
 from pluperfect import allow_failure, as_completed, flow, opaque, quote, task, unmapped, wait
+from pluperfect.authoring.futures import Future
 from pluperfect.errors import (
     CancelledRun,
     MappingLengthMismatch,
@@ -648,3 +650,44 @@ def test_async_tasks_are_mapped_in_sync_and_async_flows(log):
         return await asyncio.gather(*same_async.map([1, 2]))
 
     assert asyncio.run(whole()) == [1, 2]
+
+
+def test_who_is_interrupted_anywhere_as_he_begins_to_wait_leaves_a_future_for_which_others_can_wait(log):
+    lines = {line for _, _, line in Future.wait.__code__.co_lines() if line is not None}
+    interrupted = []
+
+    def interrupt_at(line):
+        def local(frame, event, arg):
+            if event == "line" and frame.f_lineno == line:
+                sys.settrace(None)
+                interrupted.append(line)
+                raise KeyboardInterrupt
+            return local
+
+        return lambda frame, event, arg: local if frame.f_code is Future.wait.__code__ else None
+
+    @task
+    def slow(gate):
+        assert gates[gate].wait(20)
+        return 7
+
+    @flow
+    def work():
+        for number, line in enumerate(sorted(lines)):
+            gates.append(threading.Event())
+            future, ended = slow.submit(number), []
+            sys.settrace(interrupt_at(line))
+            try:
+                future.wait(0.01)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            future.add_done_callback(lambda _, ended=ended: ended.append(True))
+            gates[number].set()
+            assert future.result(20) == 7
+            assert ended == [True]
+
+    gates = []
+    work()
+    assert len(interrupted) > 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import signal
@@ -268,6 +269,51 @@ def test_the_map_grows_also_where_the_last_that_a_transaction_writes_finds_no_ro
                 log.append([blob(run, chance.randrange(100, 2000))], epoch=1).wait()
         assert log.compare() == []
         log.close()
+
+
+def test_the_lease_of_a_tree_that_was_claimed_in_a_slow_commit_is_renewed_although_nothing_is_appended(
+    tmp_path, monkeypatch
+):
+    """The thread that renews it may have looked before the commit was done, when there was nothing to renew."""
+    monkeypatch.setenv("PLUPERFECT_LEASE_SECONDS", "1")
+    log, commit = LmdbLog(tmp_path / "runs"), Transaction.commit
+
+    def slow(txn):
+        writer = log._store.writer
+        until = time.monotonic() + 1
+        while writer._alarm != math.inf and time.monotonic() < until:  # the thread sleeps, and nothing is to wake it
+            time.sleep(0.001)
+        commit(txn)
+
+    monkeypatch.setattr(Transaction, "commit", slow)
+    run = new_id()
+    log.append([part(run, run, 0, born(run), Running())], epoch=1, claim=True).wait()
+    monkeypatch.undo()
+    monkeypatch.setenv("PLUPERFECT_LEASE_SECONDS", "1")
+    before, until = last_txn(log), time.monotonic() + 20
+    while last_txn(log) == before:
+        assert time.monotonic() < until, "nobody has heard of the owner again"
+        time.sleep(0.01)
+    log.close()
+
+
+def test_a_renewal_of_a_lease_that_cannot_be_written_is_tried_again_after_a_while_and_not_at_once(log, monkeypatch):
+    monkeypatch.setenv("PLUPERFECT_LEASE_SECONDS", "0.3")
+    run, tried = new_id(), []
+    log.append([part(run, run, 0, born(run), Running())], epoch=1, claim=True).wait()
+
+    def failing(writer, env, batch):
+        tried.append(time.monotonic())
+        raise StoreError("there is no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pluperfect_store.writer.Writer._attempt", failing)
+        until = time.monotonic() + 20
+        while len(tried) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert tried[2] - tried[0] > 1.0
+    log.append([part(run, run, 2, Completed())], epoch=1).wait()
 
 
 def test_a_callback_may_append_but_not_wait(log):

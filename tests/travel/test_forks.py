@@ -379,6 +379,81 @@ def test_a_fork_that_was_killed_goes_on_with_what_it_shares_and_what_was_set(tmp
         assert log.compare() == []
 
 
+UNRECORDED = """
+import asyncio, os, signal, sys
+import pluperfect
+from pluperfect import flow, task
+
+@task
+def act(x):
+    print("act", x)
+    return x * 10
+
+@flow(persist_result=False)
+def below():
+    return act(1)
+
+@task
+def last():
+    if os.environ.get("DIE"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@flow
+def work():
+    found = below()
+    last()
+    return found
+
+@task
+async def later(x):
+    print("later", x)
+    return x * 10
+
+@flow
+async def beside(x):
+    if os.environ.get("DIE"):
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await later(x)
+
+@flow
+async def awaiting():
+    return sorted(await asyncio.gather(*(beside(x) for x in map(int, os.environ.get("ORDER", "12")))))
+
+if __name__ == "__main__":
+    with pluperfect.open(sys.argv[1]) as log:
+        if sys.argv[2] == "work":
+            work()
+        elif sys.argv[2] == "awaiting":
+            asyncio.run(awaiting())
+        elif sys.argv[2] == "fork work":
+            log.fork(log.runs(name="work")[0], 0, {"below:0/act:0": 99}, flow=work)
+        elif sys.argv[2] == "fork awaiting":
+            log.fork(log.runs(name="awaiting")[0], 0, {"beside:0/later:0": 99, "beside:1/later:0": 98}, flow=awaiting)
+"""
+
+
+@pytest.mark.parametrize(("name", "found"), [("work", 99), ("awaiting", [98, 99])])
+def test_calls_that_are_made_anew_or_in_another_order_when_a_fork_goes_on_have_what_was_set_below_them(
+    tmp_path, name, found
+):
+    (tmp_path / "program.py").write_text(UNRECORDED)
+    store = str(tmp_path / "runs")
+
+    def call(*words, **env):
+        command = [sys.executable, *words]
+        return subprocess.run(command, cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True)
+
+    first = call("program.py", store, name)
+    assert first.returncode == 0, first.stderr
+    assert call("program.py", store, f"fork {name}", DIE="1").returncode == -signal.SIGKILL
+    gone_on = call("-m", "pluperfect", "--store", store, "resume", "--all", ORDER="21")
+    assert gone_on.returncode == 0, gone_on.stderr
+    assert [line for line in gone_on.stdout.splitlines() if line.startswith(("act", "later"))] == []
+    with pluperfect.open(store, entry_points=False) as log:
+        assert log.runs(name=name)[0].result() == found
+
+
 def test_a_fork_of_ten_thousand_events_writes_fewer_than_ten_records(log):
     @flow(durability="lazy")
     def many(n):

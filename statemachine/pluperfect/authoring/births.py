@@ -97,7 +97,7 @@ class _Call:
         key: The idempotency key of a root.
         index: Which call of this kind in the body of the caller it is.
         number: The number in its run name.
-        run_id: Its id where the call is made for the first time.
+        run_id: Its id: that of its place, until another one is found for it among what is recorded.
         known: Whether it may be on record.
     """
 
@@ -310,7 +310,7 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
         if made or (run.birth.inputs != inputs and differs(run.birth, inputs)):
             alike = None if cues is None else cues.like(authored.key, request.map_index, inputs)
             if alike is not None:
-                run_id = alike
+                run_id = call.run_id = alike
                 continue
             if may_wait and cues is not None and not made and cues.expects():
                 parent.children.give_back(authored.key, authored.name)
@@ -327,7 +327,7 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
             if cues is not None:
                 cues.call(run_id)
             return call.frame(parent.session, run, fresh=False)
-        run_id = call.again(redo)
+        run_id = call.run_id = call.again(redo)
 
 
 def _renamed(spec: Spec, name: str) -> Spec:

@@ -253,6 +253,7 @@ def begin(frame: Frame) -> Course:
 
 
 _GAVE: Final = frozenset({Completed, Cached})
+"""The states whose live value is all that a caller is given: what it decodes with need not be attached."""
 
 
 def conclude(frame: Frame, *, return_state: bool) -> Any:
@@ -530,8 +531,9 @@ def needs_flow(authored: Authored, method: str) -> MissingContextError:
 
 def runner_of(flow: Frame) -> Any:
     """The runner of a flow run, made when it is first needed."""
-    if flow.runner is not None:
-        return flow.runner
+    runner = flow.runner
+    if runner is not None:
+        return runner
     with flow.lock:
         if flow.runner is None:
             from .runners import runner_from

@@ -205,8 +205,9 @@ class Future(Generic[R]):
                 return
             latch = self._latch
             if latch is None:
-                latch = self._latch = threading.Lock()
+                latch = threading.Lock()
                 latch.acquire()
+                self._latch = latch  # held already: who is interrupted here leaves none that is open
         if latch.acquire(timeout=-1 if until is None else max(until, 0.0)):
             latch.release()
         elif here is not None and limit is not None and until == limit:
