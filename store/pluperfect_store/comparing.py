@@ -22,7 +22,7 @@ from pluperfect.records import Row, open_row
 from pluperfect.transitions import Entry
 
 from .folding import Lines, Read, entries, told_pruned
-from .layout import PRUNED, VIEWS, decode_cell, decode_head, encode_value, idx_key, node_key, number, u64
+from .layout import PRUNED, VIEWS, decode_cell, decode_head, encode_value, idx_key, node_key, number, readable_head, u64
 from .ledger import IMPORTED, Rows, imported_rows
 from .trailing import wrong_mark
 from .tree import Tree
@@ -276,11 +276,7 @@ class Comparison:
 
     def stored(self, run: bytes) -> Head | None:
         """The head that stands there; None where there is none that can be read."""
-        data = self._value("head", run)
-        try:
-            return None if data is None else decode_head(data)
-        except StoreDamaged:
-            return None
+        return readable_head(self._value("head", run))
 
     # --- the end
 

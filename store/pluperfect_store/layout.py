@@ -64,6 +64,7 @@ __all__ = [
     "node_key",
     "number",
     "past",
+    "readable_head",
     "state_key",
     "state_prefix",
     "text_key",
@@ -138,6 +139,14 @@ decode_head: Final = _decoder(Head)
 decode_cell: Final = _decoder(Cell)
 decode_lease: Final = _decoder(Lease)
 decode_owner: Final = _decoder(Owner)
+
+
+def readable_head(data: bytes | None) -> Head | None:
+    """A head; None where there is none, or none that can be read: who verifies finds that."""
+    try:
+        return None if data is None else decode_head(data)
+    except StoreDamaged:
+        return None
 
 
 def number(data: bytes) -> int:

@@ -10,7 +10,6 @@ from itertools import islice
 from math import isnan
 from typing import Final
 
-from pluperfect.errors import StoreDamaged
 from pluperfect.hooks import Cell, Head, Holder
 
 from .layout import (
@@ -24,6 +23,7 @@ from .layout import (
     due_ms,
     idx_key,
     number,
+    readable_head,
     state_prefix,
     text_key,
     text_prefix,
@@ -101,7 +101,7 @@ class Reading:
             return []
         with self._rows() as rows:
             # A single one is mostly the last of a run that has ended: its head leads there, and never trails behind.
-            head = _readable_head(rows, run) if first == last else None
+            head = readable_head(rows.get("head", run)) if first == last else None
             if head is not None and head.seq == last:
                 return rows.get_many("log", [u64(head.position)])
             places = [place for _, place in rows.scan("idx", idx_key(run, first), idx_key(run, last + 1))]
@@ -249,14 +249,6 @@ class Reading:
                 page, below = _page(rows, state, name, tag, roots=roots, below=below, size=size)
             yield from page
             size = min(size * 4, 1024)
-
-
-def _readable_head(rows: Rows, run: bytes) -> Head | None:
-    found = rows.get("head", run)
-    try:
-        return None if found is None else decode_head(found)
-    except StoreDamaged:
-        return None  # who verifies finds it
 
 
 def _page(

@@ -20,7 +20,7 @@ from pluperfect.hooks import Head
 from pluperfect.records import open_row
 from pluperfect.states import KINDS
 
-from .layout import TRAILING, decode_head, idx_key, number, state_key, u64
+from .layout import TRAILING, idx_key, number, readable_head, state_key, u64
 from .views import gist, lasting
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Lacking:
                 continue
             run, seq = row.record.run, row.record.seq
             if run not in heads:
-                heads[run] = _head(rows, run)
+                heads[run] = readable_head(rows.get("head", run))
             head = heads[run]
             if head is None or head.position < position or head.seq < seq:
                 continue
@@ -136,14 +136,6 @@ class Lacking:
         more = [(key, value) for key in within if (value := found[key]) is not None]
         theirs = (row for row in rows if row[0] not in found)
         return merge(theirs, reversed(more) if reverse else more, key=_KEY, reverse=reverse)
-
-
-def _head(rows: Rows, run: bytes) -> Head | None:
-    data = rows.get("head", run)
-    try:
-        return None if data is None else decode_head(data)
-    except StoreDamaged:
-        return None
 
 
 def lacking(rows: Rows, before: Lacking | None = None) -> Lacking | None:

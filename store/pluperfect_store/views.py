@@ -19,7 +19,7 @@ from pluperfect.transitions import Entry, Ruling
 
 from .layout import cache_key, child_key, due_ms, encode_value, state_key, text_key, timer_key
 
-__all__ = ["UNKNOWN", "Gist", "View", "birth_of", "evolve", "gist", "key_of", "lasting", "standing"]
+__all__ = ["Gist", "View", "birth_of", "evolve", "gist", "lasting", "standing"]
 
 View = tuple[str, bytes, bytes]
 """A table, a key and a value."""
@@ -59,20 +59,20 @@ class Gist(Struct, frozen=True, gc=False):
     expires: float | None = None
 
 
-UNKNOWN: Final = Gist()
+_UNKNOWN: Final = Gist()
 """Of what this release does not know: the state stays."""
 
 
 def gist(entry: Entry | None) -> Gist:
     """What the views need of an entry; None is one of a type that this release does not know."""
     if entry is None:
-        return UNKNOWN
+        return _UNKNOWN
     to = entry.to
     if to is None:
         until = entry.until if type(entry) is Ruling else None
         return Gist(0, False, None if until is None else due_ms(until))
     if type(to) is Completed:
-        key = key_of(entry)
+        key = _key_of(entry)
         if key is not None:
             expires = entry.facts.expires
             # As float, which is how it comes back from the log: a projection of either gives the same bytes.
@@ -93,9 +93,9 @@ def birth_of(entry: Entry | None) -> Spec | None:
     return state.spec if type(state) is Pending else None
 
 
-def key_of(entry: Entry | None) -> str | None:
+def _key_of(entry: Entry) -> str | None:
     """The cache key under which this entry stores a result; None where it stores none."""
-    if entry is None or type(entry.to) is not Completed or entry.facts.key is None:
+    if type(entry.to) is not Completed or entry.facts.key is None:
         return None
     return entry.facts.key if usable(entry.to.data) else None
 

@@ -249,12 +249,13 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
     parent, log = call.parent, call.log
     if log.script is not None:  # it is led again beside its record, which answers for everything
         return log.script.called(parent, call.run_id, request.authored, call.spec, call.frame)
-    run_id, redo, term = call.run_id, 0, 0
+    redo = term = 0
     if call.known:
         found = _recorded(call, may_wait=may_wait)
         if isinstance(found, Frame):
             return found
-        run_id, redo, term = found
+        redo, term = found
+    run_id = call.run_id
     override: Override | None = None
     if parent is not None and parent.shared is not None and not redo:
         place = (call.index, request.map_index, parent.salt)
@@ -281,23 +282,24 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
     return newborn
 
 
-def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
+def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[int, int]:
     """
-    The run of a call that is on record, or else under which id it is to be born, how often such a call was made in vain before,
-    and the term in which a root is carried out (0: nobody has claimed it).
+    The run of a call that is on record; else how often such a call was made in vain before, and the term in which a root is
+    carried out (0: nobody has claimed it). The call has the id under which it was found, or is to be born.
     """
     request, parent, log = call.request, call.parent, call.log
-    authored, inputs, run_id = request.authored, call.inputs, call.run_id
+    authored, inputs = request.authored, call.inputs
     redo = term = 0
     # Asked for before the body records anything. Coroutines side by side may call one task in another order than before.
     cues = None if parent is None else parent.turns
     while True:
+        run_id = call.run_id
         run = log.load(run_id)
         if parent is None and not term and not run.final:
             term = log.log.claim(run_id, log.clock.now())
             continue  # what is recorded now is what stays
         if run.seq == 0:
-            return run_id, redo, term
+            return redo, term
         if parent is None:
             session = Session(log, run_id, term, unpause=request.unpause)
             try:
@@ -310,7 +312,7 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
         if made or (run.birth.inputs != inputs and differs(run.birth, inputs)):
             alike = None if cues is None else cues.like(authored.key, request.map_index, inputs)
             if alike is not None:
-                run_id = call.run_id = alike
+                call.run_id = alike
                 continue
             if may_wait and cues is not None and not made and cues.expects():
                 parent.children.give_back(authored.key, authored.name)
@@ -327,7 +329,7 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[bytes, int, int]:
             if cues is not None:
                 cues.call(run_id)
             return call.frame(parent.session, run, fresh=False)
-        run_id = call.run_id = call.again(redo)
+        call.run_id = call.again(redo)
 
 
 def _renamed(spec: Spec, name: str) -> Spec:

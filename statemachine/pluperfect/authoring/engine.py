@@ -45,13 +45,8 @@ __all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
 
 def drive(steps: Course, frame: Frame) -> None:
     """Lead a run through its course, blocking where it has to wait."""
-    answer: Any = None
-    while True:
-        try:
-            effect = steps.send(answer)
-        except StopIteration:
-            return
-        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
+    for _ in drive_in_steps(steps, frame):
+        pass
 
 
 def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, None]:
