@@ -2,9 +2,10 @@
 Group commit: at any time one thread of each process writes what all have appended, many appends to a transaction.
 
 While one batch is being synced the next one collects. Who waits for a ticket while nobody writes or waits writes the
-batch himself: to hand it to another thread and to be woken by it costs about as much as the work. Else a thread of the
-writer's own does: what several wait for, and at the end of its hold what nobody waits for. A refused append fails
-alone, and an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
+batch himself: to hand it to another thread and to be woken by it costs about as much as the work. So does a thread that
+has filled the queue alone, before it adds more: another one would take the interpreter away from it at every row. Else a
+thread of the writer's own does: what several wait for, and at the end of its hold what nobody waits for. A refused append
+fails alone, and an error that nobody expected makes the batch be written one by one, so that only the culprit fails.
 
 Queue, thread and errors of a commit are one class: they share one lock and one order of events.
 """
@@ -12,6 +13,7 @@ Queue, thread and errors of a commit are one class: they share one lock and one 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -41,6 +43,9 @@ _log: Final = logging.getLogger("pluperfect.store")
 _MOST_OPS: Final = 512
 _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes' too
 _QUEUE_BYTES: Final = 2 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
+_ENOUGH: Final = 400  # appends of one thread, which then writes them itself
+_SOME: Final = 50  # the same, where they will have to be written soon
+_QUICK: Final = 0.002  # seconds; a thread that nobody waits for does not stand still for a slower disk
 _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
 _SOON: Final = 1.0
@@ -98,6 +103,8 @@ class Writer:
         self._bytes = self._waited = self._pressed = 0
         self._due = self._alarm = _NEVER
         self._thread: threading.Thread | None = None
+        self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
+        self._took = 0.0  # how long the last commit took, in seconds
         self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
         self._sealed: _Sealed | None = None  # what is about to be committed
         self._behind: tuple[Environment | None, int, Left | None] = _NOWHERE  # the last transaction, and what it left
@@ -128,7 +135,11 @@ class Writer:
         return pending.answer
 
     def _put(self, pending: Pending, size: int, hold: float) -> Pending:
-        due = time.monotonic() + hold
+        due, me = time.monotonic() + hold, threading.get_ident()
+        many = len(self._queue)
+        # The hold of the first is half over: if not this thread, the writer's own will soon write them.
+        if (many >= _ENOUGH or (many >= _SOME and due - self._due > hold / 2)) and self._filler == me:
+            self._relieve()
         with self.mutex:
             self._check()
             while self._bytes > _QUEUE_BYTES and not self.is_mine():
@@ -147,6 +158,8 @@ class Writer:
             if pending.op is not None:
                 for key in pending.op.keys:
                     self._keys[key] = pending
+            if self._filler != me:
+                self._filler = 0 if self._queue else me
             self._queue.append(pending)
             if due < self._due:
                 self._due = due
@@ -154,6 +167,12 @@ class Writer:
                     self._alarm = due
                     self._wake.notify()
         return pending
+
+    def _relieve(self) -> None:
+        """Write what this thread has queued before it adds more; where it is interrupted, nothing of that is queued yet."""
+        last = self._last
+        if last is not None and self._took < _QUICK and not _in_loop():
+            self.lead(last)
 
     def extend(self, pending: Pending, part: Part) -> bool:
         """Let a queued append go on with more entries of its run; False where it is too late, or others came after it."""
@@ -562,6 +581,7 @@ class Writer:
             raise
         if gathered.end is not None:
             self._sealed = _Sealed(batch, gathered.end, refused)
+        began = time.monotonic()
         try:
             txn.commit()
         except MapFull:
@@ -574,6 +594,7 @@ class Writer:
             if not isinstance(error, Exception):
                 raise
             raise _CommitFailedError(error, gathered.end, refused) from error
+        self._took = time.monotonic() - began
         if batch[0].job is None:
             self._behind = (env, number, gathered.left())
         self._trails = batch[0].job is None and gathered.trails
@@ -661,6 +682,12 @@ class Writer:
                     callback()
                 except Exception:
                     _log.exception("a callback of a ticket raised")
+
+
+def _in_loop() -> bool:
+    """Whether the thread that asks runs an event loop, which waits for no disk."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 class _Sealed(NamedTuple):

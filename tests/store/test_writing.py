@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import os
@@ -88,6 +89,88 @@ def test_who_writes_his_own_appends_does_not_wake_the_writers_thread(log):
         log.append([whole(new_id())], epoch=1, hold=30.0).wait()
 
     assert times_woken(thread) - before < 20
+
+
+MANY = 1000  # more than one thread leaves in the queue
+
+
+def fill(log, count=MANY):
+    return [log.append([whole(new_id())], epoch=1, hold=3600) for _ in range(count)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the kernel does not tell")
+def test_who_alone_fills_the_queue_writes_it_before_he_adds_more(log):
+    """34. Another thread would take the interpreter away from him at every row that it writes."""
+    fill(log, 1)
+    thread = next(thread for thread in threading.enumerate() if thread.name.startswith("pluperfect-writer"))
+    before, transactions = times_woken(thread), last_txn(log)
+    tickets = fill(log)
+
+    assert sum(ticket.done for ticket in tickets) > MANY / 2
+    assert last_txn(log) - transactions < 5
+    assert times_woken(thread) - before < 5
+
+
+def test_who_alone_fills_the_queue_slowly_writes_it_before_the_hold_of_the_first_is_over(log):
+    tickets = []
+    until = time.monotonic() + 60
+    while not tickets or not tickets[0].done:
+        tickets.append(log.append([whole(new_id())], epoch=1, hold=120))
+        time.sleep(0)
+        if len(tickets) == 60:
+            log._store.writer._due -= 100  # as if the first had been there for so long
+        assert time.monotonic() < until
+
+    assert len(tickets) == 61
+
+
+def in_a_loop(log):
+    async def filling():
+        return fill(log)
+
+    return asyncio.run(filling())
+
+
+def beside_another(log):
+    other = threading.Thread(target=fill, args=(log, 1))
+    other.start()
+    other.join()
+    return fill(log)
+
+
+def on_a_slow_disk(log):
+    log._store.writer._took = 0.1
+    return fill(log)
+
+
+@pytest.mark.parametrize("filling", [in_a_loop, beside_another, on_a_slow_disk])
+def test_who_should_not_stand_still_leaves_the_queue_to_the_writers_thread(log, filling):
+    assert not any(ticket.done for ticket in filling(log))
+    log.flush()
+    assert log.position() >= 3 * MANY
+
+
+def test_who_is_interrupted_while_he_writes_what_he_had_appended_before_has_appended_nothing_more(log):
+    tickets, run = fill(log, 400), new_id()
+
+    def ring(frame, event, argument):
+        if frame.f_code is Transaction.commit.__code__:
+            sys.settrace(None)
+            raise Rung("enough")
+
+    sys.settrace(ring)
+    try:
+        with pytest.raises(Rung):
+            log.append([whole(run)], epoch=1)
+    finally:
+        sys.settrace(None)
+    for ticket in tickets:
+        ticket.wait(20)
+
+    assert log.position() == 1200
+    assert log.head(run) is None
+    log.append([whole(run)], epoch=1).wait()
+    assert log.position() == 1203
 
 
 def test_what_waits_for_its_commit_is_hardly_walked_over_by_the_garbage_collector(log):
