@@ -45,7 +45,7 @@ _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes
 _QUEUE_BYTES: Final = 2 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
 _ENOUGH: Final = 400  # appends of one thread, which then writes them itself
 _SOME: Final = 50  # the same, where they will have to be written soon
-_QUICK: Final = 0.002  # seconds; a thread that nobody waits for does not stand still for a slower disk
+_QUICK: Final = 0.002  # seconds for a commit; who does not wait for his own does not stand still for a slower disk
 _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
 _SOON: Final = 1.0
@@ -105,6 +105,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
         self._took = 0.0  # how long the last commit took, in seconds
+        self._slow = 0.0  # until when the disk counts as slow, by the monotonic clock
         self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
         self._sealed: _Sealed | None = None  # what is about to be committed
         self._behind: tuple[Environment | None, int, Left | None] = _NOWHERE  # the last transaction, and what it left
@@ -171,7 +172,7 @@ class Writer:
     def _relieve(self) -> None:
         """Write what this thread has queued before it adds more; where it is interrupted, nothing of that is queued yet."""
         last = self._last
-        if last is not None and self._took < _QUICK and not _in_loop():
+        if last is not None and time.monotonic() > self._slow and not _in_loop():
             self.lead(last)
 
     def extend(self, pending: Pending, part: Part) -> bool:
@@ -218,6 +219,8 @@ class Writer:
                 self._emptied()
             with self.gate:
                 self._write(batch)
+                if self._took > _QUICK:  # not asked of the writer's thread, which waits for the interpreter too
+                    self._slow = time.monotonic() + _SOON
             self._left = None
         except BaseException as error:
             if not mine or self._interrupted(error):

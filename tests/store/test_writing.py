@@ -139,7 +139,7 @@ def beside_another(log):
 
 
 def on_a_slow_disk(log):
-    log._store.writer._took = 0.1
+    log._store.writer._slow = math.inf
     return fill(log)
 
 
@@ -148,6 +148,19 @@ def test_who_should_not_stand_still_leaves_the_queue_to_the_writers_thread(log, 
     assert not any(ticket.done for ticket in filling(log))
     log.flush()
     assert log.position() >= 3 * MANY
+
+
+def test_who_waited_for_a_slow_disk_leaves_the_queue_to_the_writers_thread_for_a_while(log, monkeypatch):
+    commit = Transaction.commit
+
+    def slow(txn):
+        time.sleep(0.005)
+        commit(txn)
+
+    monkeypatch.setattr(Transaction, "commit", slow)
+    log.append([whole(new_id())], epoch=1, hold=3600).wait()
+
+    assert not any(ticket.done for ticket in fill(log, 500))
 
 
 def test_who_is_interrupted_while_he_writes_what_he_had_appended_before_has_appended_nothing_more(log):
