@@ -65,8 +65,11 @@ _MOST_ENTRIES: Final = 2**32 - 1 - 2**16
 
 
 _MOST_TERM: Final = 2**63
-_MOST_KNOWN: Final = 64
-"""Heads that one batch tells the next."""
+_MOST_KNOWN: Final = 2_048
+"""Heads that one batch leaves to the next. When there are more, the first are kept: runs mostly go on in their order."""
+
+_MOST_LEASES: Final = 64
+"""The same of leases."""
 
 _MOST_JOINED: Final = 1 << 16
 """Bytes; what is one append cannot be committed piece by piece."""
@@ -311,7 +314,7 @@ class Left(NamedTuple):
 
     position: int
     heads: dict[bytes, Head]
-    """Of runs that have not ended, as they are committed now; of a large batch none."""
+    """Of runs that have not ended, as they are committed now."""
     leases: dict[bytes, Lease]
     tree: Tree | None
     trail: Trail | None
@@ -338,6 +341,7 @@ class Batch:
         "_grown",
         "_heads",
         "_idx",
+        "_known",
         "_lasting",
         "_leased",
         "_leases",
@@ -362,7 +366,8 @@ class Batch:
     ) -> None:
         self._rows, self.position, self.owner = rows, position, owner
         self._trail = trail if left is None else left.trail
-        self._before: dict[bytes, Head | None] = {}
+        self._known = {} if left is None else left.heads  # as they are committed
+        self._before: dict[bytes, Head | None] = {}  # the same, of those that were asked for
         self._heads: dict[bytes, Head] = {}
         self._log: list[tuple[bytes, bytes]] = []
         self._idx: list[tuple[bytes, bytes]] = []
@@ -379,20 +384,21 @@ class Batch:
         self._rewrites: dict[bytes, bytes] = {}
         self._until = 0  # up to where the rows that are entered were imported, by the note before them
         if left is not None:
-            self._before.update(left.heads)
-            self._heads.update(left.heads)
             self._leased.update(left.leases)
             self._leases.update(left.leases)
             self._grown = left.tree
 
     def left(self) -> Left:
-        """What this batch leaves, once it is committed."""
-        heads: dict[bytes, Head] = {}
-        if len(self._heads) <= _MOST_KNOWN:
-            heads = {run: head for run, head in self._heads.items() if not head.outcome}  # which may go on
+        """What this batch leaves, once it is committed. Nothing more may be asked of it."""
+        known = self._known
+        for run, head in self._heads.items():
+            if head.outcome:  # nothing follows
+                known.pop(run, None)
+            elif run in known or len(known) < _MOST_KNOWN:
+                known[run] = head
         leases = {root: lease for root, lease in self._leases.items() if lease is not None}
         tree = None if self._grown is None else self.tree.next()
-        return Left(self.position, heads, leases if len(leases) <= _MOST_KNOWN else {}, tree, self._trail)
+        return Left(self.position, known, leases if len(leases) <= _MOST_LEASES else {}, tree, self._trail)
 
     @property
     def rows(self) -> Rows:
@@ -404,8 +410,11 @@ class Batch:
         head = self._heads.get(run)
         if head is not None or run in self._before:
             return head
-        data = self._rows.get("head", run)
-        head = self._before[run] = None if data is None else decode_head(data)
+        head = self._known.get(run)
+        if head is None:
+            data = self._rows.get("head", run)
+            head = None if data is None else decode_head(data)
+        self._before[run] = head
         if head is not None:
             self._heads[run] = head
         return head

@@ -184,8 +184,8 @@ class Trail:
             return
         mine = self._puts
         for row in gone:
-            mine[row[0]].pop(row[1], None)
-            self._gone[row] = None  # it may stand in the table too
+            if mine[row[0]].pop(row[1], None) is None:  # else it never stood in the table, or is named already
+                self._gone[row] = None
         for table, rows in puts.items():
             mine[table].update(rows)
 
@@ -198,10 +198,10 @@ class Trail:
         self.end = lacks.end
         for table, found in lacks.tables.items():
             for key, value in found.items():
-                if value is None:
-                    self._gone[table, key] = None
-                else:
+                if value is not None:
                     self._puts[table][key] = value
+                if value is None or table == "by_state":  # what a run is now may stand in the table already
+                    self._gone[table, key] = None
 
     def within(self, table: str, low: bytes, high: bytes) -> list[tuple[bytes, bytes]]:
         """What a view lacks between two keys, in order; all of it has to be known."""
