@@ -205,6 +205,17 @@ class Reader(Protocol):
         ...
 
 
+# Nothing of it leads back to the state, so that the garbage collector need not look at it.
+class _Whose(Struct, frozen=True, gc=False):
+    """The run whose state one is: see `State.belongs_to`."""
+
+    run: bytes
+    spec: Spec | None
+    at: float
+    attempt: int
+    reader: Reader
+
+
 class _ByType(msgspec.StructMeta):
     """``State(type=StateType.FAILED, message="...")`` makes one of the eight, as Prefect's base class does."""
 
@@ -361,7 +372,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         held = self._attached
         if "unpack" in held:
             return held["unpack"]
-        return held["whose"][4].unpack if "whose" in held else None
+        return held["whose"].reader.unpack if "whose" in held else None
 
     def belongs_to(self, run: bytes, spec: Spec | None, at: float, attempt: int, reader: Reader) -> None:
         """
@@ -374,31 +385,31 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             attempt: How often its body had been begun in this iteration.
             reader: Tells what is asked of it later.
         """
-        self._attached["whose"] = (run, spec, at, attempt, reader)
+        self._attached["whose"] = _Whose(run, spec, at, attempt, reader)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
         whose = self._attached.get("whose")
-        return StateDetails() if whose is None else whose[4].details(whose[0], whose[1], self)
+        return StateDetails() if whose is None else whose.reader.details(whose.run, whose.spec, self)
 
     @property
     def of_run(self) -> bytes | None:
         """The id of the run whose state this is."""
         whose = self._attached.get("whose")
-        return None if whose is None else whose[0]
+        return None if whose is None else whose.run
 
     @property
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
         whose = self._attached.get("whose")
-        return None if whose is None else whose[4].dated(whose[2])
+        return None if whose is None else whose.reader.dated(whose.at)
 
     @property
     def attempt(self) -> int | None:
         """The attempt that the run was in, from 1 (0: not begun); None for a state made by hand."""
         whose = self._attached.get("whose")
-        return None if whose is None else whose[3]
+        return None if whose is None else whose.attempt
 
     def __hash__(self) -> int:  # what a state carries may not be hashable
         return hash((self.kind, self.message))

@@ -139,7 +139,7 @@ class Piece(Struct, gc=False):
     run: bytes
     root: bytes
     expected: int
-    lines: list[Line]
+    lines: tuple[Line, ...]
     """More may join them until they are taken into a batch."""
 
 
@@ -217,7 +217,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
         if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
         lines, more = _encoded(part, blobs, keys)
-        pieces.append(Piece(part.run, part.root, part.expected, lines))
+        pieces.append(Piece(part.run, part.root, part.expected, (*lines,)))
         size += more
         if part.expected == 0:
             _check_birth(part, part.entries[0])

@@ -194,7 +194,7 @@ class Writer:
             for key in keys:
                 op.keys += (key,)
                 self._keys[key] = pending
-            op.pieces[0].lines.extend(lines)  # in one step: a signal finds all of them there, or none
+            op.pieces[0].lines += (*lines,)  # last, and in one step: a signal finds all of them there, or none
         return True
 
     def lead(self, pending: Pending) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import sys
 import threading
 
 import pytest
 
 import pluperfect
 from pluperfect import flow, tags, task, unmapped, wait
+from pluperfect.authoring.children import Children
 from pluperfect.errors import (
     FailedRun,
     MappingLengthMismatch,
@@ -19,7 +22,7 @@ from pluperfect.errors import (
     ReservedArgumentError,
     UpstreamFailed,
 )
-from pluperfect.futures import as_completed
+from pluperfect.futures import Future, as_completed
 from pluperfect.runtime import flow_run, task_run
 from pluperfect.testing import kinds
 
@@ -668,3 +671,39 @@ def test_a_call_that_is_cancelled_after_its_flow_has_ended_ends_quietly(log, cap
         asyncio.run(whole())
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
     assert log.runs(name="slow")[0].state.cause == "cancelled"
+
+
+@pytest.mark.parametrize("amid", ["count", "wait"])
+def test_a_call_that_comes_amid_another_ones_bookkeeping_in_the_same_thread_is_made(log, amid):
+    """As the end of a generator does that the garbage collector finds, and the handler of a signal may."""
+    code = getattr(Children if hasattr(Children, amid) else Future, amid).__code__
+    gaps, made = set(), []
+
+    def come_in(frame, event, argument):
+        if frame.f_code is not code:
+            return None
+        gap = event, frame.f_lineno
+        if gap not in gaps:
+            gaps.add(gap)
+            sys.settrace(None)  # else this would come amid itself
+            try:
+                made.append(add(len(made)))
+            finally:
+                sys.settrace(come_in)
+        return come_in
+
+    @flow
+    def calls():
+        sys.settrace(come_in)
+        try:
+            return [add(1), add.submit(2).result(10), *add.map([3, 4]).result(10)]
+        finally:
+            sys.settrace(None)
+
+    answers = []
+    here = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: answers.append(here.run(calls)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert answers == [[2, 3, 4, 5]]
+    assert made == [*range(1, len(made) + 1)]

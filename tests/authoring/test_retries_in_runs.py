@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -296,3 +298,52 @@ def test_a_flow_that_fails_through_its_children_is_retried_and_makes_those_that_
     assert kinds(root) == ["Pending", "Running", "Retrying", "Running", "Completed"]
     assert root.transitions[2].to.cause == "returned"
     assert root.folded.spent == 1
+
+
+class Held:
+    """What a body has in its variables."""
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_what_a_failed_attempt_held_is_let_go_of_without_the_garbage_collector(log, how):
+    """An exception holds the variables of all that it came through: it may be large, and must not hold itself."""
+    held = []
+
+    def attempt():
+        one = Held()
+        held.append(weakref.ref(one))
+        if len(held) % 2:
+            raise ValueError(one)
+
+    if how == "sync":
+
+        @task(retries=1)
+        def flaky():
+            attempt()
+
+        @flow
+        def runs():
+            for _ in range(5):
+                flaky()
+    else:
+
+        @task(retries=1)
+        async def flaky():
+            attempt()
+
+        @flow
+        async def runs():
+            for _ in range(5):
+                await flaky()
+
+    gc.collect()
+    gc.disable()
+    try:
+        if how == "sync":
+            runs()
+        else:
+            asyncio.run(runs())
+        assert len(held) == 10
+        assert [one() for one in held] == [None] * 10
+    finally:
+        gc.enable()

@@ -51,14 +51,17 @@ def call_body(frame: Frame) -> State:
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
                     future.wait()
-            frame.deadline = None
+            frame.time_is_off()
         finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
             try:
                 if frame.called or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
-    return outcome
+    try:
+        return outcome
+    finally:
+        del outcome  # an exception that it carries holds this very frame: both would be kept until garbage is collected
 
 
 def _led(frame: Frame) -> Any:
@@ -111,14 +114,17 @@ async def await_body(frame: Frame) -> State:
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
                     await await_end(future)
-            frame.deadline = None
+            frame.time_is_off()
         finally:
             try:
                 if frame.called or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
-    return outcome
+    try:
+        return outcome
+    finally:
+        del outcome  # as in `call_body`
 
 
 async def _awaited(frame: Frame, limiter: asyncio.Timeout | None) -> Any:

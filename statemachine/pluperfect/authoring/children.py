@@ -25,6 +25,7 @@ class Children:
     Futures come and go in `open` from many threads, each in one step of the set's own; only what takes several has a lock.
 
     Attributes:
+        lock: Held for a few steps: theirs, and those of the futures among them.
         open: The submitted calls that have not ended.
         failures: The submitted calls that did not end well, for whoever looks at them.
         active: The direct calls under way.
@@ -34,12 +35,13 @@ class Children:
         patches: What was asked for by `patched`, and the answers.
     """
 
-    __slots__ = ("_counts", "_lock", "_names", "active", "completed", "failures", "open", "patches", "resting", "total")
+    __slots__ = ("_counts", "_names", "active", "completed", "failures", "lock", "open", "patches", "resting", "total")
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._names: dict[str, int] = {}
-        self._lock: threading.Lock = threading.Lock()
+        # A handler of a signal, or the end of a generator that the garbage collector found, may come in between and call again.
+        self.lock = threading.RLock()
         self.open: set[Future[Any]] = set()
         self.failures: list[Future[Any]] = []
         self.resting: list[Frame] = []
@@ -50,7 +52,7 @@ class Children:
 
     def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
         """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
-        with self._lock:
+        with self.lock:
             index = self._counts.get(key, 0)
             self._counts[key] = index + 1
             number = self._names.get(name, 0)
@@ -59,7 +61,7 @@ class Children:
 
     def give_back(self, key: str, name: str) -> None:
         """The call that was numbered last is not made yet: its numbers are those of the next one."""
-        with self._lock:
+        with self.lock:
             self._counts[key] -= 1
             self._names[name] -= 1
 
@@ -70,7 +72,6 @@ class Children:
     def took(self, future: Future[Any]) -> None:
         """A child was submitted: the flow ends only after it."""
         self.open.add(future)
-        future.caller = self
 
     def ended(self, future: Future[Any]) -> None:
         """A submitted call is about to be settled."""
@@ -78,7 +79,7 @@ class Children:
         if state is not None and state.is_completed():
             self.open.discard(future)
             return
-        with self._lock:
+        with self.lock:
             if future in self.open:
                 self.failures.append(future)  # first: whoever finds nothing open looks at these next
                 self.open.discard(future)
@@ -86,7 +87,7 @@ class Children:
     def count(self, child: Frame) -> None:
         """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
         state = child.run.state
-        with self._lock:
+        with self.lock:
             self.total += 1
             if state is not None and state.is_completed():
                 self.completed += 1

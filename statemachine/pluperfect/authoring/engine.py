@@ -487,9 +487,9 @@ def submit(request: Request) -> Future[Any]:
     announce_submission(frame)
     frame.send()
     context = copy_context()
-    in_loop = partial(_begin_in_loop, context=context) if authored.is_async else None
-    future: Future[Any] = Future(frame, partial(_begin_here, context), in_loop)
-    parent.children.took(future)
+    calls = parent.children
+    future: Future[Any] = Future(frame, calls, context, _begin_here, _begin_in_loop if authored.is_async else None)
+    calls.took(future)
     if frame.run.final:
         future.run()
         return future
@@ -537,7 +537,7 @@ def runner_of(flow: Frame) -> Any:
         return flow.runner
 
 
-def _begin_here(context: Context, future: Future[Any]) -> Step:
+def _begin_here(future: Future[Any], context: Context) -> Step:
     """Make ready to carry out a call."""
     steps = _carry_out(future)
 
@@ -606,4 +606,6 @@ def _settle(future: Future[Any]) -> None:
     frame.log.show(state, frame.run)
     if state.live is not None and state.is_completed():
         frame.session.sources.remember(state.live, frame.run.id)
+    if state.final:
+        frame.rest()
     future.settle(state if state.final else stopped(frame))

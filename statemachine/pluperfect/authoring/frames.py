@@ -44,6 +44,9 @@ _log: Final = logging.getLogger("pluperfect.engine")
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
 
+_OVER: Final = threading.Lock()
+"""The turn of all runs that have ended, for whoever looks whether they have."""
+
 
 class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
@@ -51,12 +54,8 @@ class Frame:
     # What most runs never have stands here once: to set it for each of them would cost as much as all that they do have.
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    held: tuple[Entry, ...] = ()
-    ticket: Ticket | None = None
     cache_key: CacheKey | None = None
     hit: tuple[Any, Any] | None = None
-    looked: Facts | None = None
-    """What the look-up gave, while questions are being answered."""
     limiter: asyncio.Timeout | None = None
     """Of a body that is awaited."""
     live_payload: Any = NO_PAYLOAD
@@ -71,7 +70,6 @@ class Frame:
     """Refers weakly to what its consumer iterates over."""
     outcome: State | None = None
     assets: Any = None
-    thread: int = 0
     untold: Sequence[tuple[Run, Transition]] = ()
     abandoned: set[int] = set()  # noqa: RUF012 - nobody is put into this one: a run with a limit has its own
     """Threads whose bodies were given up."""
@@ -81,7 +79,6 @@ class Frame:
     deadline: float | None = None
     shared: Shared | None = None
     """What answers the calls of this body besides its own record."""
-    salt: int = 0
     _lock: threading.Lock | None = None
     _stopped: bool = False
     _cues: Cues | None = None
@@ -117,6 +114,12 @@ class Frame:
         self.level: str = run.spec.durability if run.spec is not None else "effect"
         self.hold: float = HOLDS[self.level]
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
+        # Set here and not first when they are needed: Python gives an instance a dict of its own for what comes late.
+        self.held: tuple[Entry, ...] = ()
+        self.ticket: Ticket | None = None
+        self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
+        self.thread: int = 0
+        self.salt: int = 0
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         if self.limit:
             self.abandoned = set()
@@ -424,11 +427,22 @@ class Frame:
             return outcomes.packed(self, answer)
         raise TypeError(f"on_interrupt of {self.definition.name} must give 'retry', 'fail' or a State, not {answer!r}.")
 
+    def time_is_off(self) -> None:
+        """The deadline of the body, if it has one, holds no more."""
+        if self.deadline is not None:
+            self.deadline = None
+
     def take_back(self, *, ended: bool) -> None:
         """The body is over: its deadline is off, and what it submitted and nobody has begun is taken back."""
-        self.deadline = None
+        self.time_is_off()
         if self._children is not None:
             self._children.take_back(ended=ended)
+
+    def rest(self) -> None:
+        """The run has ended, and is kept by whoever may look at it: what only its proposals needed is not."""
+        self.turn = _OVER
+        if self.level == "lazy":
+            self.ticket = None
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""

@@ -15,6 +15,7 @@ from .context import current_frame
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
     from ..hooks import Ticket
     from .children import Children
@@ -39,6 +40,7 @@ class Future(Generic[R]):
         "_begin_async",
         "_callbacks",
         "_cancelled",
+        "_context",
         "_frame",
         "_going",
         "_latch",
@@ -53,21 +55,26 @@ class Future(Generic[R]):
     def __init__(
         self,
         frame: Frame,
-        begin: Callable[[Future[Any]], Step],
-        begin_async: Callable[[Future[Any]], asyncio.Task[None]] | None = None,
+        caller: Children,
+        context: Context,
+        begin: Callable[[Future[Any], Context], Step],
+        begin_async: Callable[[Future[Any], Context], asyncio.Task[None]] | None = None,
     ) -> None:
+        # There may be very many of these, and each object that one keeps is walked over by the garbage collector again and
+        # again: so there is no partial, no list and no lock before somebody needs it.
         self._frame = frame
+        self._context: Context | None = context  # what the call is made in, until it has ended
         self._going: Step | None = None  # what goes on with a call that is made step by step
         self._begin_async = begin_async  # begins an async call in the event loop at hand
         self._state: State | BaseException | None = None
         self._looked = False
-        self._lock = threading.Lock()
+        self._lock = caller.lock  # held for a few steps, and never while somebody else's code is called
         self._latch: threading.Lock | None = None  # held until the end, once somebody has to wait for it
-        self._callbacks: list[Callable[[Future[Any]], None]] | None = []
-        self._begin: Callable[[Future[Any]], Step] | None = begin
+        self._callbacks: list[Callable[[Future[Any]], None]] | None = None
+        self._begin: Callable[[Future[Any], Context], Step] | None = begin
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
         self._cancelled: str = ""  # why the call is to end before its time
-        self.caller: Children | None = None  # what the body that submitted it has called
+        self.caller: Children = caller  # what the body that submitted it has called
         self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
     # --- for the engine
@@ -93,7 +100,10 @@ class Future(Generic[R]):
         """Begin the call; None where somebody has begun it already."""
         with self._lock:
             begin, self._begin = self._begin, None
-        return None if begin is None else begin(self)
+        if begin is None:
+            return None
+        assert self._context is not None
+        return begin(self, self._context)
 
     async def run_async(self, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
         """Make the call in the event loop at hand, unless somebody has begun it already."""
@@ -135,15 +145,14 @@ class Future(Generic[R]):
 
     def settle(self, state: State | BaseException) -> None:
         """The call has ended: with a state, or with an error of the engine."""
-        if self.caller is not None:
-            self.caller.ended(self)  # before anybody can see it: whoever waited may end the flow next
+        self.caller.ended(self)  # before anybody can see it: whoever waited may end the flow next
         with self._lock:
             if self._state is not None:
                 return
             self._state = state
-            callbacks, self._callbacks = self._callbacks or [], None
-            self._begin = self._begin_async = self._going = None  # what they hold is not kept
-            latch = self._latch
+            callbacks, self._callbacks = self._callbacks or (), None
+            self._begin = self._begin_async = self._going = self._context = None  # what they hold is not kept
+            latch, self._latch = self._latch, None
         if latch is not None:
             latch.release()
         for callback in callbacks:
@@ -237,7 +246,9 @@ class Future(Generic[R]):
     def add_done_callback(self, callback: Callable[[Future[Any]], None]) -> None:
         """Call this with the future once the call has ended; at once if it has."""
         with self._lock:
-            if self._callbacks is not None:
+            if self._state is None:
+                if self._callbacks is None:
+                    self._callbacks = []
                 self._callbacks.append(callback)
                 return
         callback(self)
@@ -260,7 +271,8 @@ class Future(Generic[R]):
             if self._begin_async is None or self._frame.remote is not None:
                 self.run()
             else:
-                making = self._begin_async(self)  # held here, since the loop holds tasks weakly
+                assert self._context is not None
+                making = self._begin_async(self, self._context)  # held here, since the loop holds tasks weakly
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
