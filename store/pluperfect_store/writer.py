@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
+from pluperfect.locks import give_way
 from pluperfect.sites import raised_here
 
 from .gates import MapFull, MapResized
@@ -103,6 +104,7 @@ class Writer:
         self._bytes = self._waited = self._pressed = 0
         self._due = self._alarm = _NEVER
         self._thread: threading.Thread | None = None
+        self._inside = False  # whether somebody holds the mutex for more than a step; a hint, for who wants it next
         self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
         self._took = 0.0  # how long the last commit took, in seconds
         self._slow = 0.0  # until when the disk counts as slow, by the monotonic clock
@@ -141,12 +143,15 @@ class Writer:
         # The hold of the first is half over: if not this thread, the writer's own will soon write them.
         if (many >= _ENOUGH or (many >= _SOME and due - self._due > hold / 2)) and self._filler == me:
             self._relieve()
+        give_way(self._is_held)
         with self.mutex:
+            self._inside = True
             self._check()
             while self._bytes > _QUEUE_BYTES and not self.is_mine():
                 self._pressed += 1
                 try:
                     self._wake.notify()
+                    self._inside = False
                     self._room.wait()
                 finally:
                     self._pressed -= 1
@@ -167,7 +172,11 @@ class Writer:
                 if due < self._alarm:
                     self._alarm = due
                     self._wake.notify()
+            self._inside = False
         return pending
+
+    def _is_held(self) -> bool:
+        return self._inside
 
     def _relieve(self) -> None:
         """Write what this thread has queued before it adds more; where it is interrupted, nothing of that is queued yet."""
@@ -184,6 +193,7 @@ class Writer:
         if more is None:
             return False
         lines, size, keys = more
+        give_way(self._is_held)
         with self.mutex:
             if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
                 return False
@@ -417,7 +427,10 @@ class Writer:
             while self._waited < last and time.monotonic() < until:
                 time.sleep(_NAP)
         with self.mutex:
-            return self._taken()
+            self._inside = True
+            batch = self._taken()
+            self._inside = False
+            return batch
 
     def _reason(self) -> float:
         """
@@ -658,6 +671,7 @@ class Writer:
         """Tell everybody that it is done: with this error, or with those of the few that were refused, by id."""
         keys = self._keys
         with self.mutex:
+            self._inside = True
             for pending in batch:
                 if error:
                     pending.error = error.get(id(pending)) if isinstance(error, dict) else error
@@ -669,6 +683,7 @@ class Writer:
                 pending.op = None  # whoever keeps the ticket does not keep what was written
             if batch and self._last is batch[-1]:
                 self._last = None
+            self._inside = False
         self._tell(batch)
 
     @staticmethod

@@ -136,3 +136,42 @@ def test_a_closed_pool_takes_no_calls():
     pool.close()
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(lambda: None)
+
+
+def test_a_call_that_comes_at_any_step_of_a_thread_that_looks_and_goes_to_sleep_is_made():
+    """It is put down without a lock where a thread still looks; that one says that it looks no more, and looks once more."""
+    code = Pool._work.__code__
+
+    def third_at(step):
+        """Make two calls, for which a second thread is sent, and another one as that takes this step."""
+        pool, made, count, over, others = Pool(4, "test"), [], 0, False, []
+
+        def come(frame, event, argument):
+            nonlocal count
+            if frame.f_code is not code:
+                return None
+            if threading.current_thread().name == "test_1" and not over:
+                if count < 3:
+                    until(lambda: len(made) == 2)  # the first has made both; there is nothing left to do
+                count += 1
+                if count == step:
+                    others.append(threading.Thread(target=pool.submit, args=(lambda: made.append(3),)))
+                    others[0].start()
+                    others[0].join(0.02)  # it waits for the lock, where this thread has it
+            return come
+
+        threading.settrace(come)
+        try:
+            pool.submit(lambda: made.append(1))
+            pool.submit(lambda: made.append(2))
+            until(lambda: len(made) >= 2 and len(pool._idle) == len(pool._threads) and (count < step or 3 in made))
+        finally:
+            threading.settrace(None)
+        over = True
+        pool.close()
+        return count >= step
+
+    met = 0
+    for steps in range(1, 40):
+        met += third_at(steps)
+    assert met > 5

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ..locks import give_way
+
 if TYPE_CHECKING:
     from ..hooks import Ticket
 
@@ -63,7 +65,7 @@ class Pool:
         self._idle: list[threading.Lock] = []  # each is let go of to wake the thread that waits for it
         self._begun = 0  # steps of calls
         self._busy = 0  # threads that make a call
-        self._away = 0  # calls that wait for a commit
+        self._away = 0  # calls that wait for a commit, or can go on
         self._spare = False  # there is one, or it is on its way
         self._closed = False
         _open.add(self)
@@ -75,12 +77,10 @@ class Pool:
         Raises:
             RuntimeError: The pool is closed, or its first thread cannot be begun.
         """
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the runner is closed: it takes no more calls")
-            self._calls.append(call)
-            if not self._spare:
-                self._send_for_spare()
+        if self._closed:
+            raise RuntimeError("the runner is closed: it takes no more calls")
+        self._calls.append(call)
+        self._added()
 
     def close(self) -> None:
         """Wait for every call that was submitted, and end the threads."""
@@ -104,11 +104,20 @@ class Pool:
 
     def _go_on(self, call: Step) -> None:
         """What this call waited for is done."""
-        with self._lock:
-            self._away -= 1
-            self._ready.append(call)
-            if not self._spare:
-                self._send_for_spare()
+        self._ready.append(call)
+        self._added()
+
+    def _added(self) -> None:
+        """
+        See to it that somebody looks at what was added.
+
+        Mostly a spare thread does, and no lock is taken: it says that it looks no more before it looks for the last time.
+        """
+        if not self._spare:
+            give_way(self._lock.locked)
+            with self._lock:
+                if not self._spare and self._next() is not None:
+                    self._send_for_spare()
 
     def _send_for_spare(self) -> None:
         """Wake a thread, or begin one, where there may be more; the lock is held."""
@@ -137,7 +146,8 @@ class Pool:
         made = False
         while True:
             call: Step | None = None  # what the last one held is not kept while the thread waits
-            with self._lock:  # once for each call: threads that meet here take the interpreter from each other
+            give_way(self._lock.locked)
+            with self._lock:  # once for each call
                 if made:
                     made = False
                     self._busy -= 1
@@ -150,11 +160,14 @@ class Pool:
                     if self._closed and not self._calls and not self._away:
                         self._wake_all()
                         return
+                    if self._next() is not None:
+                        continue  # it came just before this thread said that it looks no more
                     self._idle.append(awake)
                 elif not spare or not self._busy or (self._begun == seen and not 0 < late < _LATE_LOOKS):
                     call = steps.popleft()
                     self._begun += 1
                     self._busy += 1
+                    self._away -= steps is self._ready
                     if spare:
                         spare = self._spare = False
                     if not self._spare and self._next() is not None:
