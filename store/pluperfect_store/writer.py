@@ -143,7 +143,8 @@ class Writer:
         # The hold of the first is half over: if not this thread, the writer's own will soon write them.
         if (many >= _ENOUGH or (many >= _SOME and due - self._due > hold / 2)) and self._filler == me:
             self._relieve()
-        give_way(self._is_held)
+        if self._inside:
+            give_way(self._is_held)
         with self.mutex:
             self._inside = True
             self._check()
@@ -193,7 +194,8 @@ class Writer:
         if more is None:
             return False
         lines, size, keys = more
-        give_way(self._is_held)
+        if self._inside:
+            give_way(self._is_held)
         with self.mutex:
             if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
                 return False
