@@ -205,8 +205,7 @@ class Reader(Protocol):
         ...
 
 
-# Nothing of it leads back to the state, so that the garbage collector need not look at it.
-class _Whose(Struct, frozen=True, gc=False):
+class _Whose(Struct, frozen=True):
     """The run whose state one is: see `State.belongs_to`."""
 
     run: bytes

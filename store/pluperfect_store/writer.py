@@ -106,7 +106,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._inside = False  # whether somebody holds the mutex for more than a step; a hint, for who wants it next
         self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
-        self._took = 0.0  # how long the last commit took, in seconds
+        self._took = 0.0  # how long the last commit took, and the wait for its turn, in seconds
         self._slow = 0.0  # until when the disk counts as slow, by the monotonic clock
         self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
         self._sealed: _Sealed | None = None  # what is about to be committed
@@ -146,8 +146,8 @@ class Writer:
         if self._inside:
             give_way(self._is_held)
         with self.mutex:
-            self._inside = True
             self._check()
+            self._inside = True
             while self._bytes > _QUEUE_BYTES and not self.is_mine():
                 self._pressed += 1
                 try:
@@ -157,6 +157,7 @@ class Writer:
                 finally:
                     self._pressed -= 1
                 self._check()
+                self._inside = True
             if self._thread is None:
                 self._begin()
             self._bytes += size
@@ -549,7 +550,9 @@ class Writer:
         refused: dict[int, BaseException] = {}
         beat = 0.0
         self._sealed = None
+        began = time.monotonic()
         txn = env.write()
+        waited = time.monotonic() - began  # for the writers of other processes
         try:
             number = txn.number
             (where, before, left), self._behind = self._behind, _NOWHERE
@@ -612,7 +615,7 @@ class Writer:
             if not isinstance(error, Exception):
                 raise
             raise _CommitFailedError(error, gathered.end, refused) from error
-        self._took = time.monotonic() - began
+        self._took = waited + time.monotonic() - began
         if batch[0].job is None:
             self._behind = (env, number, gathered.left())
         self._trails = batch[0].job is None and gathered.trails
@@ -706,8 +709,10 @@ class Writer:
 
 def _in_loop() -> bool:
     """Whether the thread that asks runs an event loop, which waits for no disk."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    ask = getattr(
+        sys.modules.get("asyncio"), "_get_running_loop", None
+    )  # not there while another thread is importing it
+    return ask is not None and ask() is not None
 
 
 class _Sealed(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 
@@ -11,6 +12,7 @@ import pytest
 
 import pluperfect
 from pluperfect import LOOP, Verdict, allow_failure, as_completed, flow, hookimpl, patched, tags, task
+from pluperfect.authoring.replaying import Script
 from pluperfect.errors import Divergence, PluperfectError, RuleError
 from pluperfect.testing import FakeClock
 
@@ -834,3 +836,18 @@ def test_a_long_replay_makes_no_call(tmp_path):
         found = log.replay("many", many.with_options(durability="lazy"))
 
     assert (found.outcome, found.sections[0].calls, made) == ("same", 1000, [])
+
+
+def test_a_replay_leaves_nothing_behind_once_garbage_was_collected(log):
+    @task
+    def one(x):
+        return [x]
+
+    @flow
+    def whole():
+        return [one(number) for number in range(3)]
+
+    whole()
+    replayed(log, whole)
+    gc.collect()
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, Script)]

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -148,6 +149,12 @@ def test_who_should_not_stand_still_leaves_the_queue_to_the_writers_thread(log, 
     assert not any(ticket.done for ticket in filling(log))
     log.flush()
     assert log.position() >= 3 * MANY
+
+
+def test_who_fills_the_queue_while_another_thread_is_importing_asyncio_runs_no_event_loop(log, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))  # as it is until its last line was carried out
+
+    assert any(ticket.done for ticket in fill(log))
 
 
 def test_who_waited_for_a_slow_disk_leaves_the_queue_to_the_writers_thread_for_a_while(log, monkeypatch):

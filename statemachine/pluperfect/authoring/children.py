@@ -52,11 +52,13 @@ class Children:
 
     def place(self, key: str, name: str, count: int = 1) -> tuple[int, int]:
         """Number a call: which occurrence of its key it is, and the number of the first of its run names."""
+        counts, names = self._counts, self._names
         with self.lock:
-            index = self._counts.get(key, 0)
-            self._counts[key] = index + 1
-            number = self._names.get(name, 0)
-            self._names[name] = number + count
+            # Nothing is called between looking and noting: nobody can come in between, and be given the same number.
+            index = counts[key] if key in counts else 0
+            counts[key] = index + 1
+            number = names[name] if name in names else 0
+            names[name] = number + count
             return index, number
 
     def give_back(self, key: str, name: str) -> None:

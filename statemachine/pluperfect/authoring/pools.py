@@ -77,10 +77,17 @@ class Pool:
         Raises:
             RuntimeError: The pool is closed, or its first thread cannot be begun.
         """
-        if self._closed:
-            raise RuntimeError("the runner is closed: it takes no more calls")
         self._calls.append(call)
-        self._added()
+        try:
+            if self._closed:  # asked when the call is there: who ends the threads looks whether there is one
+                raise RuntimeError("the runner is closed: it takes no more calls")
+            self._added()
+        except RuntimeError:
+            try:
+                self._calls.remove(call)
+            except ValueError:
+                return  # a thread has taken it all the same
+            raise
 
     def close(self) -> None:
         """Wait for every call that was submitted, and end the threads."""
@@ -135,7 +142,6 @@ class Pool:
                 self._spare = False
                 self._threads.pop()
                 if not self._threads:
-                    self._calls.pop()
                     raise
 
     def _work(self) -> None:

@@ -184,6 +184,17 @@ class Script:
         self._moved: tuple[str, str] | None = None  # a module, and the place where it was recorded
         self._begun = False  # whether the root was called
 
+    def rest(self) -> None:
+        """
+        Let go of what was read.
+
+        Its states lead to the log, the log leads here, and a state of few fields is none that the garbage collector looks into:
+        it would find no end of this.
+        """
+        self._accounts.clear()
+        self.ended.clear()
+        self.put_off.clear()
+
     def account(self, run: bytes) -> Account:
         """The record of one run of the tree, and what its code has done so far."""
         found = self._accounts.get(run)
@@ -366,7 +377,10 @@ def replay(
     with guard as watch, script.log:
         script.watch = watch
         copy_context().run(_lead, script, flow, run.id, parameters)
-    return _told(script, recorded, run)
+    try:
+        return _told(script, recorded, run)
+    finally:
+        script.rest()
 
 
 def replays(
