@@ -55,9 +55,9 @@ class Children:
         counts, names = self._counts, self._names
         with self.lock:
             # Nothing is called between looking and noting: nobody can come in between, and be given the same number.
-            index = counts[key] if key in counts else 0
+            index = counts[key] if key in counts else 0  # noqa: SIM401
             counts[key] = index + 1
-            number = names[name] if name in names else 0
+            number = names[name] if name in names else 0  # noqa: SIM401
             names[name] = number + count
             return index, number
 
