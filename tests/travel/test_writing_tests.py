@@ -102,7 +102,14 @@ def in_process(folder, *words, **env):
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "PLUPERFECT_LOGGING_LEVEL": "ERROR", **env},
+        # No compiled module: one of the program before it was changed would be taken for its own, where both are of one second.
+        env={
+            **os.environ,
+            "PYTHONPATH": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PLUPERFECT_LOGGING_LEVEL": "ERROR",
+            **env,
+        },
         capture_output=True,
         text=True,
     )

@@ -41,7 +41,7 @@ class Children:
         self._counts: dict[str, int] = {}
         self._names: dict[str, int] = {}
         # A handler of a signal, or the end of a generator that the garbage collector found, may come in between and call again.
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.open: set[Future[Any]] = set()
         self.failures: list[Future[Any]] = []
         self.resting: list[Frame] = []

@@ -374,10 +374,10 @@ def replay(
     script.takes_for(flow, spec.entry)
     parameters = parameters_of(log, recorded, "replayed")
     guard = strict("a replay") if strict_mode else nullcontext()
-    with guard as watch, script.log:
-        script.watch = watch
-        copy_context().run(_lead, script, flow, run.id, parameters)
     try:
+        with guard as watch, script.log:
+            script.watch = watch
+            copy_context().run(_lead, script, flow, run.id, parameters)
         return _told(script, recorded, run)
     finally:
         script.rest()
