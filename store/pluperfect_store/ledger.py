@@ -217,7 +217,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
         if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
         lines, more = _encoded(part, blobs, keys)
-        pieces.append(Piece(part.run, part.root, part.expected, (*lines,)))
+        pieces.append(Piece(part.run, part.root, part.expected, lines))
         size += more
         if part.expected == 0:
             _check_birth(part, part.entries[0])
@@ -230,7 +230,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
     return Prepared((*pieces,), epoch, size, (*keys,), (*blobs,), claimed, None, first.entries[0].at)
 
 
-def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[Line], int]:
+def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Line, ...], int]:
     """The lines of a part, and about how many bytes they take; large values and cache keys go into the lists."""
     run, root, expected = part.run, part.root, part.expected
     if not 0 <= expected < _MOST_ENTRIES:
@@ -258,7 +258,7 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[list[Lin
             keys.append(told.key)
     if not lines:
         raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
-    return lines, size
+    return (*lines,), size
 
 
 def _check_different(parts: Sequence[Part]) -> None:
@@ -269,7 +269,7 @@ def _check_different(parts: Sequence[Part]) -> None:
         seen.add(part.run)
 
 
-def continuing(op: Prepared, part: Part) -> tuple[list[Line], int, list[str]] | None:
+def continuing(op: Prepared, part: Part) -> tuple[tuple[Line, ...], int, list[str]] | None:
     """
     What an append to one run needs to go on with more entries of it: those, their size and their cache keys; None where they
     cannot join it. Errors as of `prepare`.

@@ -207,7 +207,7 @@ class Writer:
             for key in keys:
                 op.keys += (key,)
                 self._keys[key] = pending
-            op.pieces[0].lines += (*lines,)  # last, and in one step: a signal finds all of them there, or none
+            op.pieces[0].lines += lines  # last, and in one step: a signal finds all of them there, or none
         return True
 
     def lead(self, pending: Pending) -> None:
@@ -709,9 +709,8 @@ class Writer:
 
 def _in_loop() -> bool:
     """Whether the thread that asks runs an event loop, which waits for no disk."""
-    ask = getattr(
-        sys.modules.get("asyncio"), "_get_running_loop", None
-    )  # not there while another thread is importing it
+    # Not there yet while another thread is importing it.
+    ask = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
     return ask is not None and ask() is not None
 
 

@@ -173,17 +173,8 @@ def test_who_waited_for_a_slow_disk_leaves_the_queue_to_the_writers_thread_for_a
 def test_who_is_interrupted_while_he_writes_what_he_had_appended_before_has_appended_nothing_more(log):
     tickets, run = fill(log, 400), new_id()
 
-    def ring(frame, event, argument):
-        if frame.f_code is Transaction.commit.__code__:
-            sys.settrace(None)
-            raise Rung("enough")
-
-    sys.settrace(ring)
-    try:
-        with pytest.raises(Rung):
-            log.append([whole(run)], epoch=1)
-    finally:
-        sys.settrace(None)
+    with rung_as_a_commit_begins():
+        log.append([whole(run)], epoch=1)
     for ticket in tickets:
         ticket.wait(20)
 
@@ -292,6 +283,23 @@ class Rung(Exception):
     """What a handler of the user's raises."""
 
 
+@contextmanager
+def rung_as_a_commit_begins():
+    """The first commit that this thread makes inside is interrupted; that is heard of here."""
+
+    def ring(frame, event, argument):
+        if frame.f_code is Transaction.commit.__code__:
+            sys.settrace(None)
+            raise Rung("enough")
+
+    sys.settrace(ring)
+    try:
+        with pytest.raises(Rung) as kept:
+            yield kept
+    finally:
+        sys.settrace(None)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told
 @pytest.mark.parametrize("error", [Rung, KeyboardInterrupt, ValueError], ids=lambda error: error.__name__)
 def test_who_is_interrupted_anywhere_in_a_commit_hears_of_it_and_the_append_is_made_once(log, error):
@@ -339,17 +347,8 @@ def test_who_is_interrupted_anywhere_in_a_commit_hears_of_it_and_the_append_is_m
 def test_who_is_interrupted_as_a_commit_begins_may_keep_the_exception_and_all_that_it_came_through(log):
     ticket = log.append([whole(new_id())], epoch=1, hold=3600)
 
-    def ring(frame, event, argument):
-        if frame.f_code is Transaction.commit.__code__:
-            sys.settrace(None)
-            raise Rung("enough")
-
-    sys.settrace(ring)
-    try:
-        with pytest.raises(Rung) as kept:
-            ticket.wait()
-    finally:
-        sys.settrace(None)
+    with rung_as_a_commit_begins() as kept:
+        ticket.wait()
 
     assert not ticket.done
     ticket.wait(20)

@@ -51,7 +51,7 @@ def call_body(frame: Frame) -> State:
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
                     future.wait()
-            frame.time_is_off()
+            frame.deadline = None
         finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
             try:
                 if frame.called or frame.runner is not None:
@@ -114,7 +114,7 @@ async def await_body(frame: Frame) -> State:
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
                     await await_end(future)
-            frame.time_is_off()
+            frame.deadline = None
         finally:
             try:
                 if frame.called or frame.runner is not None:

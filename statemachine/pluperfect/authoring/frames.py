@@ -76,7 +76,6 @@ class Frame:
     cut_off: bool = False
     replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
     """Successes of earlier attempts."""
-    deadline: float | None = None
     shared: Shared | None = None
     """What answers the calls of this body besides its own record."""
     _lock: threading.Lock | None = None
@@ -120,6 +119,7 @@ class Frame:
         self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.thread: int = 0
         self.salt: int = 0
+        self.deadline: float | None = None
         self.limit: float = definition.options.get("timeout_seconds") or 0.0
         if self.limit:
             self.abandoned = set()
@@ -427,14 +427,9 @@ class Frame:
             return outcomes.packed(self, answer)
         raise TypeError(f"on_interrupt of {self.definition.name} must give 'retry', 'fail' or a State, not {answer!r}.")
 
-    def time_is_off(self) -> None:
-        """The deadline of the body, if it has one, holds no more."""
-        if self.deadline is not None:
-            self.deadline = None
-
     def take_back(self, *, ended: bool) -> None:
         """The body is over: its deadline is off, and what it submitted and nobody has begun is taken back."""
-        self.time_is_off()
+        self.deadline = None
         if self._children is not None:
             self._children.take_back(ended=ended)
 
