@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def pytest_addoption(parser):
         "--rewrite", action="store_true", help="write the transcripts in specs/scenarios anew; read the diff"
     )
     parser.addoption("--evidence", metavar="PATH", help="write a table of what the tests counted to this file")
+
+
+def pytest_configure(config):
+    # A shell that starts this in the background has SIGINT ignored, here and in every process that a test starts.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter, config):

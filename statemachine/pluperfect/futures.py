@@ -55,5 +55,5 @@ def _result_of(found: Found) -> Any:
         return found.run.result()
     error: Any = found.run.result(raise_on_failure=False)
     raise UpstreamTaskError(
-        f"At least one result did not complete successfully: {found.run.frame.run.name} ended as {state}."
+        f"At least one result did not complete successfully: {found.run.run_name} ended as {state}."
     ) from (error if isinstance(error, BaseException) else None)

@@ -34,7 +34,6 @@ from .states import (
     Packed,
     Retrying,
     Running,
-    Spec,
     State,
     StateDetails,
     codec_of,
@@ -839,21 +838,23 @@ class Histories:
 
     def show(self, state: State, run: Run) -> None:
         """Let the last state of a run decode what is recorded, and know where it stands and since when."""
-        state.belongs_to(run.id, run.spec, run.updated, run.attempt, self)
+        spec = run.spec
+        kind, above = ("", None) if spec is None else (spec.kind, spec.parent)
+        state.belongs_to(run.id, kind, above, run.updated, run.attempt, self)
 
     def dated(self, at: float) -> datetime:
         """A time of a record as a date, in UTC."""
         return datetime.fromtimestamp(at, UTC)
 
-    def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
+    def details(self, run: bytes, kind: str, above: bytes | None, state: State) -> StateDetails:
         """What is known beside a state of this run: the ids around it, its time, its key."""
         from uuid import UUID
 
         due: Any = getattr(state, "due", None)
-        flow = self._flow_of(run, spec)
+        flow = self._flow_of(run, kind, above)
         return StateDetails(
             None if flow is None else UUID(bytes=flow),
-            UUID(bytes=run) if spec is not None and spec.kind == "task" else None,
+            UUID(bytes=run) if kind == "task" else None,
             datetime.fromtimestamp(due, UTC) if due else None,
             state.key or None if isinstance(state, Cached) else None,
             start_time=self._begun(run),
@@ -869,16 +870,17 @@ class Histories:
             seq += 1
         return None
 
-    def _flow_of(self, run: bytes, spec: Spec | None) -> bytes | None:
+    def _flow_of(self, run: bytes, kind: str, above: bytes | None) -> bytes | None:
         """The run itself where it is a flow's, else the nearest flow run above it."""
-        while spec is not None and spec.kind != "flow":
-            if spec.parent is None:
+        while kind != "flow":
+            if above is None:
                 return None
-            run = spec.parent
+            run = above
             born = next(iter(self.log.records(run, 0, 1)), None)
             entry = None if born is None else decode(born)
             spec = getattr(None if entry is None else entry.to, "spec", None)
-        return None if spec is None else run
+            kind, above = ("", None) if spec is None else (spec.kind, spec.parent)
+        return run
 
     def recorded_data(self, run: bytes, seq: int) -> Any:
         """The packed result that a run recorded at ``seq``; None where there is none."""

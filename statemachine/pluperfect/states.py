@@ -200,7 +200,7 @@ class Reader(Protocol):
         """A time of a record as a date, in UTC."""
         ...
 
-    def details(self, run: bytes, spec: Spec | None, state: State) -> StateDetails:
+    def details(self, run: bytes, kind: str, above: bytes | None, state: State) -> StateDetails:
         """What is known beside a state of this run."""
         ...
 
@@ -209,7 +209,8 @@ class _Whose(Struct, frozen=True):
     """The run whose state one is: see `State.belongs_to`."""
 
     run: bytes
-    spec: Spec | None
+    kind: str
+    above: bytes | None
     at: float
     attempt: int
     reader: Reader
@@ -373,24 +374,25 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             return held["unpack"]
         return held["whose"].reader.unpack if "whose" in held else None
 
-    def belongs_to(self, run: bytes, spec: Spec | None, at: float, attempt: int, reader: Reader) -> None:
+    def belongs_to(self, run: bytes, kind: str, above: bytes | None, at: float, attempt: int, reader: Reader) -> None:
         """
         Attach the run whose state this is: one that was made by hand has none.
 
         Args:
-            run: Its id.
-            spec: What it was born with. Not the run itself: that holds the state, which would then hold itself.
+            run: Its id. Not the run itself: that holds the state, which would then hold itself.
+            kind: ``flow`` or ``task``; empty where that is not known.
+            above: The id of the run that called it.
             at: When it came into this state, UTC seconds since the epoch.
             attempt: How often its body had been begun in this iteration.
             reader: Tells what is asked of it later.
         """
-        self._attached["whose"] = _Whose(run, spec, at, attempt, reader)
+        self._attached["whose"] = _Whose(run, kind, above, at, attempt, reader)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
         whose = self._attached.get("whose")
-        return StateDetails() if whose is None else whose.reader.details(whose.run, whose.spec, self)
+        return StateDetails() if whose is None else whose.reader.details(whose.run, whose.kind, whose.above, self)
 
     @property
     def of_run(self) -> bytes | None:

@@ -43,7 +43,7 @@ _log: Final = logging.getLogger("pluperfect.store")
 
 _MOST_OPS: Final = 512
 _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes' too
-_QUEUE_BYTES: Final = 2 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
+_QUEUE_BYTES: Final = 1 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
 _ENOUGH: Final = 400  # appends of one thread, which then writes them itself
 _SOME: Final = 50  # the same, where they will have to be written soon
 _QUICK: Final = 0.002  # seconds for a commit; who does not wait for his own does not stand still for a slower disk
@@ -469,7 +469,10 @@ class Writer:
         if queue:
             self._bytes -= size
             self._due = time.monotonic()
-            self._room.notify_all()
+            if (
+                self._pressed and self._bytes < _QUEUE_BYTES // 2
+            ):  # not for each batch: to wait again costs more than to wait
+                self._room.notify_all()
         else:
             self._emptied()
         return batch

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import sys
 import threading
+import weakref
 
 import pytest
 from pydantic import BaseModel
@@ -24,11 +25,17 @@ from pluperfect.errors import (
 from pluperfect.futures import PrefectFuture, PrefectFutureList, resolve_futures_to_results, resolve_futures_to_states
 from pluperfect.task_runners import ThreadPoolTaskRunner
 from pluperfect.testing import kinds
+from waiting import until
 
 
 @task
 def same(x=None):
     return x
+
+
+@task
+def same_size(x):
+    return 1
 
 
 @task
@@ -467,7 +474,7 @@ def test_the_parents_of_a_call_are_the_runs_that_its_arguments_come_from(log):
         fourth = same.submit(third.result())
         return first, second, third, fourth
 
-    first, second, third, fourth = (future.frame.run for future in inside(body))
+    first, second, third, fourth = (log.load(future.run_id) for future in inside(body))
     assert set(third.birth.upstream) == {first.id, second.id}
     assert third.id in fourth.birth.upstream
 
@@ -477,7 +484,7 @@ def test_equal_plain_values_are_no_parents(log):
         same(1)
         return same.submit(1)
 
-    assert inside(body).frame.run.birth.upstream == ()
+    assert log.load(inside(body).run_id).birth.upstream == ()
 
 
 def test_a_future_awaited_elsewhere_that_was_cancelled_raises(log):
@@ -691,3 +698,21 @@ def test_who_is_interrupted_anywhere_as_he_begins_to_wait_leaves_a_future_for_wh
     gates = []
     work()
     assert len(interrupted) > 5
+
+
+@pytest.mark.parametrize("durability", ["effect", "lazy"])
+def test_a_future_that_has_ended_holds_nothing_of_its_call_but_the_result(log, durability):
+    class Thing:
+        pass
+
+    @flow(durability=durability)
+    def body():
+        thing = Thing()
+        held, future = weakref.ref(thing), same_size.submit(thing)
+        assert future.result() == 1
+        del thing
+        until(lambda: held() is None)
+        assert (future.run_name, str(future.state.state_details.task_run_id)) == ("same_size-0", future.task_run_id)
+        return future
+
+    assert body().result() == 1

@@ -343,7 +343,7 @@ def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes
     found: dict[bytes, None] = {}
     if waits:
         for run, _ in each_run((request.args, request.kwargs, request.wait_for)):
-            source = run.frame.run.id if isinstance(run, Future) else run.of_run
+            source = run.run_id if isinstance(run, Future) else run.of_run
             if source is not None:
                 found[source] = None
     for sources in (session.sources, session.log.items):

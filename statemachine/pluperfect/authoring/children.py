@@ -11,7 +11,9 @@ from . import outcomes
 from .futures import Future
 
 if TYPE_CHECKING:
+    from ..states import State
     from .frames import Frame
+    from .sessions import Session
 
 __all__ = ["Children"]
 
@@ -25,6 +27,7 @@ class Children:
     Futures come and go in `open` from many threads, each in one step of the set's own; only what takes several has a lock.
 
     Attributes:
+        session: The tree that the body belongs to.
         lock: Held for a few steps: theirs, and those of the futures among them.
         open: The submitted calls that have not ended.
         failures: The submitted calls that did not end well, for whoever looks at them.
@@ -35,9 +38,22 @@ class Children:
         patches: What was asked for by `patched`, and the answers.
     """
 
-    __slots__ = ("_counts", "_names", "active", "completed", "failures", "lock", "open", "patches", "resting", "total")
+    __slots__ = (
+        "_counts",
+        "_names",
+        "active",
+        "completed",
+        "failures",
+        "lock",
+        "open",
+        "patches",
+        "resting",
+        "session",
+        "total",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self.session: Session = session
         self._counts: dict[str, int] = {}
         self._names: dict[str, int] = {}
         # A handler of a signal, or the end of a generator that the garbage collector found, may come in between and call again.
@@ -75,9 +91,8 @@ class Children:
         """A child was submitted: the flow ends only after it."""
         self.open.add(future)
 
-    def ended(self, future: Future[Any]) -> None:
-        """A submitted call is about to be settled."""
-        state = future.frame.run.state
+    def ended(self, future: Future[Any], state: State | None) -> None:
+        """A submitted call is about to be settled, its run in this state."""
         if state is not None and state.is_completed():
             self.open.discard(future)
             return

@@ -583,6 +583,8 @@ async def _lead_async(future: Future[Any]) -> None:
 
 def _broken(future: Future[Any], error: BaseException) -> None:
     """A submitted call that did not come to rest: it was ended from outside, or an error of the engine stopped it."""
+    if future.done():
+        return  # the error came after its end, from whoever was told of it
     if future.frame.cut_off:
         _settle(future)
     else:
@@ -606,6 +608,4 @@ def _settle(future: Future[Any]) -> None:
     frame.log.show(state, frame.run)
     if state.live is not None and state.is_completed():
         frame.session.sources.remember(state.live, frame.run.id)
-    if state.final:
-        frame.rest()
     future.settle(state if state.final else stopped(frame))

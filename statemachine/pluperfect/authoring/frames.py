@@ -44,9 +44,6 @@ _log: Final = logging.getLogger("pluperfect.engine")
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
 
-_OVER: Final = threading.Lock()
-"""The turn of all runs that have ended, for whoever looks whether they have."""
-
 
 class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
@@ -136,7 +133,7 @@ class Frame:
         made = self._children
         if made is None:
             with self.lock:
-                made = self._children = self._children or Children()
+                made = self._children = self._children or Children(self.session)
         return made
 
     @property
@@ -300,15 +297,6 @@ class Frame:
         if self.held:
             self.record()
 
-    def show_outside(self) -> None:
-        """Wait until this run's last entry is durable, where somebody outside of its flow is about to see it."""
-        from .context import current_frame
-
-        here = current_frame.get()
-        if self.level == "lazy" or self.ticket is None or (here is not None and here.session is self.session):
-            return
-        self.ticket.wait()
-
     # --- the body
 
     def begin_body(self) -> float:
@@ -432,12 +420,6 @@ class Frame:
         self.deadline = None
         if self._children is not None:
             self._children.take_back(ended=ended)
-
-    def rest(self) -> None:
-        """The run has ended, and is kept by whoever may look at it: what only its proposals needed is not."""
-        self.turn = _OVER
-        if self.level == "lazy":
-            self.ticket = None
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""

@@ -44,12 +44,14 @@ class Future(Generic[R]):
         "_frame",
         "_going",
         "_latch",
-        "_lock",
         "_looked",
+        "_name",
         "_state",
         "_task",
+        "_ticket",
         "caller",
         "loop_thread",
+        "run_id",
     )
 
     def __init__(
@@ -61,20 +63,23 @@ class Future(Generic[R]):
         begin_async: Callable[[Future[Any], Context], asyncio.Task[None]] | None = None,
     ) -> None:
         # There may be very many of these, and each object that one keeps is walked over by the garbage collector again and
-        # again: so there is no partial, no list and no lock before somebody needs it.
-        self._frame = frame
+        # again: so there is no partial, no list and no lock before somebody needs it, and nothing of the call once it has ended.
+        self._frame: Frame | None = frame  # the run, while it may still move
+        self._name = ""  # of the run that has ended
+        self._ticket: Ticket | None = None  # of its last entry, where people outside of the flow wait for that
         self._context: Context | None = context  # what the call is made in, until it has ended
         self._going: Step | None = None  # what goes on with a call that is made step by step
         self._begin_async = begin_async  # begins an async call in the event loop at hand
         self._state: State | BaseException | None = None
         self._looked = False
-        self._lock = caller.lock  # held for a few steps, and never while somebody else's code is called
         self._latch: threading.Lock | None = None  # held until the end, once somebody has to wait for it
         self._callbacks: list[Callable[[Future[Any]], None]] | None = None
         self._begin: Callable[[Future[Any], Context], Step] | None = begin
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None  # that leads an async call
         self._cancelled: str = ""  # why the call is to end before its time
-        self.caller: Children = caller  # what the body that submitted it has called
+        # What the body that submitted it has called; its lock is held for a few steps, and never while other code is called.
+        self.caller: Children = caller
+        self.run_id: bytes = frame.run.id
         self.loop_thread: int = 0  # the thread of the event loop that makes the call, where it is made in one
 
     # --- for the engine
@@ -98,7 +103,7 @@ class Future(Generic[R]):
 
     def _begun(self) -> Step | None:
         """Begin the call; None where somebody has begun it already."""
-        with self._lock:
+        with self.caller.lock:
             begin, self._begin = self._begin, None
         if begin is None:
             return None
@@ -107,14 +112,14 @@ class Future(Generic[R]):
 
     async def run_async(self, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
         """Make the call in the event loop at hand, unless somebody has begun it already."""
-        with self._lock:
+        with self.caller.lock:
             begun, self._begin = self._begin is None, None
         if not begun:
             await begin(self)
 
     def withdraw(self) -> bool:
         """Take the call back if it has not begun."""
-        with self._lock:
+        with self.caller.lock:
             begun, self._begin = self._begin is None, None
         return not begun
 
@@ -124,32 +129,42 @@ class Future(Generic[R]):
 
         current = asyncio.current_task()
         assert current is not None
-        with self._lock:
+        with self.caller.lock:
             self._task = (asyncio.get_running_loop(), current)
             why = self._cancelled
         if why:
-            self._frame.cut(why)
+            self.frame.cut(why)
 
     def cancel(self, why: str) -> None:
         """End an async call that is under way, at its next await. Any other body cannot be stopped from outside."""
-        with self._lock:
-            if self._begin is not None or self._state is not None or self._frame.remote is not None:
+        with self.caller.lock:
+            frame = self._frame
+            if self._begin is not None or frame is None or self._state is not None or frame.remote is not None:
                 return
-            if not self._frame.definition.owner.is_async:
+            if not frame.definition.owner.is_async:
                 return
             self._cancelled, led = why, self._task
-        self._frame.cut(why)
+        frame.cut(why)
         if led is not None:
             with suppress(RuntimeError):  # its loop was closed meanwhile: it has ended
                 led[0].call_soon_threadsafe(led[1].cancel)
 
     def settle(self, state: State | BaseException) -> None:
         """The call has ended: with a state, or with an error of the engine."""
-        self.caller.ended(self)  # before anybody can see it: whoever waited may end the flow next
-        with self._lock:
+        frame = self._frame
+        if frame is None:
+            return
+        self.caller.ended(self, frame.run.state)  # before anybody can see it: whoever waited may end the flow next
+        with self.caller.lock:
             if self._state is not None:
                 return
-            self._state = state
+            if isinstance(state, State):
+                self._name = frame.run.birth.run_name
+                if frame.level != "lazy":
+                    self._ticket = frame.ticket
+                self._state, self._frame = state, None  # in this order, for whoever looks without the lock
+            else:
+                self._state = state
             callbacks, self._callbacks = self._callbacks or (), None
             self._begin = self._begin_async = self._going = self._context = None  # what they hold is not kept
             latch, self._latch = self._latch, None
@@ -169,24 +184,38 @@ class Future(Generic[R]):
 
     @property
     def frame(self) -> Frame:
-        """The run behind the future."""
-        return self._frame
+        """The run behind the future, for as long as it has not ended."""
+        frame = self._frame
+        assert frame is not None
+        return frame
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run."""
+        frame = self._frame
+        return self._name if frame is None else frame.run.birth.run_name
+
+    def called_by(self, frame: Frame) -> bool:
+        """Whether the body of this run, as it is called now, has submitted the call."""
+        return frame.called and frame.children is self.caller
 
     # --- for people
 
     @property
     def task_run_id(self) -> str:
         """The id of the run."""
-        return id_text(self._frame.run.id)
+        return id_text(self.run_id)
 
     @property
     def state(self) -> State:
         """The state of the run; a final one once the call has ended."""
+        frame = self._frame
         state = self._state
         if isinstance(state, State):
             self._looked = True
             return state
-        current = self._frame.run.state
+        assert frame is not None  # it goes when there is a state, and was asked for first
+        current = frame.run.state
         assert current is not None
         return current
 
@@ -203,13 +232,13 @@ class Future(Generic[R]):
                 f"Waiting for {self!r} here would block the event loop that makes the call. Write `await future`, or"
                 " `await asyncio.gather(*futures)`."
             )
-        here = current_frame.get()
-        if timeout is None and here is not None and here.works_for(self._frame):
+        here, frame = current_frame.get(), self._frame
+        if timeout is None and here is not None and frame is not None and here.works_for(frame):
             # A worker that waits for a call of its own pool makes it, if nobody has begun it: no deadlock.
             self.run()
         limit = None if here is None else here.time_left()
         until = min((t for t in (timeout, limit) if t is not None), default=None)
-        with self._lock:
+        with self.caller.lock:
             if self._state is not None:
                 return
             latch = self._latch
@@ -240,12 +269,17 @@ class Future(Generic[R]):
         self._looked = True
         if isinstance(state, BaseException):
             raise state
-        self._frame.show_outside()
+        if self._ticket is not None:
+            here = current_frame.get()
+            if (
+                here is None or here.session is not self.caller.session
+            ):  # outside of its flow only what is durable is seen
+                self._ticket.wait()
         return cast(R, state.result(raise_on_failure))
 
     def add_done_callback(self, callback: Callable[[Future[Any]], None]) -> None:
         """Call this with the future once the call has ended; at once if it has."""
-        with self._lock:
+        with self.caller.lock:
             if self._state is None:
                 if self._callbacks is None:
                     self._callbacks = []
@@ -258,21 +292,23 @@ class Future(Generic[R]):
         here = current_frame.get()
         if self._state is None:
             await self._end(here)
-        if here is self._frame.parent:
-            await self._frame.await_turn()
+        turns = None if here is None or not self.called_by(here) else here.turns
+        if turns is not None:
+            await turns.answer(self.run_id)
 
     async def _end(self, here: Frame | None) -> None:
         """Wait until the call has ended, and make it here if nobody else may."""
         import asyncio
 
         making: asyncio.Task[None] | None = None
-        if self._begin is not None and not self.loop_thread and here is not None and here.occupies_worker(self._frame):
-            # As in `wait`: a worker that awaits a call of its own pool makes it, if nobody has begun it.
-            if self._begin_async is None or self._frame.remote is not None:
-                self.run()
-            else:
-                assert self._context is not None
-                making = self._begin_async(self, self._context)  # held here, since the loop holds tasks weakly
+        frame, begin, context = self._frame, self._begin_async, self._context
+        if self._begin is None or self.loop_thread or here is None or frame is None or not here.occupies_worker(frame):
+            pass
+        # As in `wait`: a worker that awaits a call of its own pool makes it, if nobody has begun it.
+        elif begin is None or context is None or frame.remote is not None:
+            self.run()
+        else:
+            making = begin(self, context)  # held here, since the loop holds tasks weakly
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -291,7 +327,7 @@ class Future(Generic[R]):
     def __repr__(self) -> str:
         state = self._state
         word = "open" if state is None else state.kind if isinstance(state, State) else "broken"
-        return f"<Future {self._frame.run.birth.run_name} {word}>"
+        return f"<Future {self.run_name} {word}>"
 
 
 class FutureList(list[Future[T]]):
@@ -370,8 +406,8 @@ def as_completed(futures: Iterable[Future[Any]], timeout: float | None = None) -
 def _recorded_end(future: Future[Any]) -> float:
     """Where the end stands that a call had when its flow was led before; those without one come last."""
     here = current_frame.get()
-    cues = None if here is None or not future.done() or future.frame.parent is not here else here.cues
-    at = None if cues is None else cues.ended(future.frame.run.id)
+    cues = None if here is None or not future.done() or not future.called_by(here) else here.cues
+    at = None if cues is None else cues.ended(future.run_id)
     return math.inf if at is None else at
 
 

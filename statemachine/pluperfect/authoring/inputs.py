@@ -41,7 +41,7 @@ def inputs_of(
             while isinstance(bare, Annotation):
                 bare = cast("Annotation[Any]", bare).value
             if isinstance(bare, Future):
-                run = cast("Future[Any]", bare).frame.run.id
+                run = cast("Future[Any]", bare).run_id
                 made.append(Input(name, digest(("run", run)), Packed(RESULT, msgspec.msgpack.encode(run))))
                 continue
             stood_in = resolved(value, _stand_in)
@@ -63,7 +63,7 @@ def inputs_of(
 
 def _stand_in(found: Found) -> Any:
     """What counts of a run among the inputs: which one it is."""
-    run = found.run.frame.run.id if isinstance(found.run, Future) else found.run.of_run
+    run = found.run.run_id if isinstance(found.run, Future) else found.run.of_run
     return ("run", run) if run is not None else str(found.run)
 
 

@@ -211,7 +211,7 @@ def _result_of(found: Future[Any] | State) -> Any:
     state = _ended(found)
     if state.is_completed():
         return state.result()
-    name = found.frame.run.name if isinstance(found, Future) else getattr(state, "name", state.kind)
+    name = found.run_name if isinstance(found, Future) else getattr(state, "name", state.kind)
     error = UpstreamFailed(f"map() cannot iterate over the result of {name}, which ended as {state}.")
     raise error from (state.result(raise_on_failure=False) if state.is_failed() else None)
 

@@ -25,7 +25,7 @@ def waits_for(frame: Frame) -> list[Future[Any]]:
     if not frame.waits:
         return []
     runs = each_run((frame.args, frame.kwargs, frame.wait_for))
-    return [found.run for found in runs if isinstance(found.run, Future) and found.run.frame is not frame]
+    return [found.run for found in runs if isinstance(found.run, Future) and found.run.run_id != frame.run.id]
 
 
 def resolve(frame: Frame) -> Failed | None:
@@ -39,7 +39,7 @@ def resolve(frame: Frame) -> Failed | None:
         return None
     for found in each_run((frame.args, frame.kwargs, frame.wait_for)):
         if isinstance(found.run, Future):
-            if found.run.frame is frame:
+            if found.run.run_id == frame.run.id:
                 return outcomes.failed(frame, ValueError(_depends_on_itself(frame)))
             found.run.look()
         if not found.tolerated():
@@ -86,7 +86,7 @@ def _depends_on_itself(frame: Frame) -> str:
 def _upstream_failed(frame: Frame, found: Found) -> UpstreamFailed:
     state = found.state
     cause = state.result(raise_on_failure=False) if state.is_failed() else None
-    name = found.run.frame.run.name if isinstance(found.run, Future) else getattr(state, "name", state.kind)
+    name = found.run.run_name if isinstance(found.run, Future) else getattr(state, "name", state.kind)
     error = UpstreamFailed(f"{frame.run.birth.run_name} was not called: {name} ended as {state}.")
     error.__cause__ = cause if isinstance(cause, BaseException) else None
     return error
