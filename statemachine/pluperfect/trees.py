@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .records import decode_all, leaf, uncollected
+from .records import decode_each, leaf, uncollected
 from .states import Looped, Pending, Retrying, Running, State
 from .transitions import Entry, Ruling, Run, apply
 
@@ -24,6 +24,44 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Moment", "Tree", "beginning", "due_at", "without_beginning"]
 
 
+class _Read:
+    """The runs of a tree that was read, each folded when somebody asks for one. It knows no events, which know it."""
+
+    __slots__ = ("_folded", "_shown", "entries", "histories", "of")
+
+    def __init__(self, histories: Histories) -> None:
+        self.histories: Histories = histories
+        self.of: list[bytes] = []  # by event: whose it is
+        self.entries: list[Entry | None] = []
+        self._folded: list[Run] | None = None
+        self._shown: dict[bytes, RecordedRun] = {}
+
+    @property
+    def folded(self) -> list[Run]:
+        """By event, the run as it was after it."""
+        if self._folded is None:
+            runs: dict[bytes, Run] = {}
+            found: list[Run] = []
+            with uncollected():
+                for run, entry in zip(self.of, self.entries, strict=True):
+                    after = runs[run] if run in runs else Run(run)
+                    if entry is not None:
+                        after = apply(after, entry)
+                    runs[run] = after
+                    found.append(after)
+            self._folded = found
+        return self._folded
+
+    def run(self, run: bytes) -> RecordedRun:
+        """The same one for all events of a run."""
+        shown = self._shown.get(run)
+        if shown is None:
+            from .histories import RecordedRun
+
+            shown = self._shown.setdefault(run, RecordedRun(self.histories, run))
+        return shown
+
+
 class Event(Struct, frozen=True, gc=False):
     """
     One entry of a run, at its place in a tree.
@@ -31,18 +69,27 @@ class Event(Struct, frozen=True, gc=False):
     Attributes:
         number: Its place in the tree, from 1, without gaps.
         position: Its place in the log.
-        run: Whose entry it is.
+        run_id: Whose entry it is.
         entry: The transition or ruling; None where a later release or another program wrote something unknown.
-        after: The run folded up to it.
         row: The bytes of its record and of the values that it names, as they are stored.
     """
 
     number: int
     position: int
-    run: RecordedRun
+    run_id: bytes
     entry: Entry | None
-    after: Run
     row: bytes
+    _tree: _Read
+
+    @property
+    def run(self) -> RecordedRun:
+        """The run whose entry it is."""
+        return self._tree.run(self.run_id)
+
+    @property
+    def after(self) -> Run:
+        """The run folded up to it."""
+        return self._tree.folded[self.number - 1]
 
     @property
     def leaf(self) -> bytes:
@@ -54,7 +101,7 @@ class Event(Struct, frozen=True, gc=False):
         """The state that it recorded, which can decode its result; None where the run stayed as it was."""
         state = None if self.entry is None else self.entry.to
         if state is not None:
-            self.run.histories.show(state, self.after)
+            self._tree.histories.show(state, self.after)
         return state
 
     def line(self, name: str = "", width: int = 0) -> str:
@@ -155,24 +202,17 @@ class Tree:
     """
 
     def __init__(self, histories: Histories, top: bytes) -> None:
-        from .histories import RecordedRun
-
         self._histories, self._top = histories, top
-        folded: dict[bytes, Run] = {}
-        shown: dict[bytes, RecordedRun] = {}
-        events: list[Event] = []
+        tree = _Read(histories)
+        of, entries, events = tree.of, tree.entries, list[Event]()
         with uncollected():
             placed = histories.log.beneath(top)
-            read = decode_all([row for _, row in placed], histories.log.blob)
+            read = decode_each((row for _, row in placed), histories.log.blob)
             for number, ((position, row), (record, entry)) in enumerate(zip(placed, read, strict=True), 1):
                 run = record.run
-                after = folded.get(run)
-                if after is None:
-                    after, shown[run] = Run(run), RecordedRun(histories, run)
-                if entry is not None:
-                    after = apply(after, entry)
-                folded[run] = after
-                events.append(Event(number, position, shown[run], entry, after, row))
+                of.append(run)
+                entries.append(entry)
+                events.append(Event(number, position, run, entry, row, tree))
         self.events: tuple[Event, ...] = tuple(events)
 
     def at(self, number: int) -> Moment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -30,6 +30,18 @@ __all__ = [
 ]
 
 
+class _Kept(NamedTuple):
+    """Where the bytes of a value are found that is not, or was not, in memory."""
+
+    digest: bytes
+    size: int
+    fetch: Callable[[bytes], bytes | None] | None
+
+
+_LARGE: Final = 4096
+"""The digest of a value of more bytes is computed once."""
+
+
 class Packed:
     """
     A value as the log keeps it: the number of a codec, and bytes. States hold a packed value or, before it is
@@ -40,32 +52,47 @@ class Packed:
     Args:
         code: The codec; see ``specs/records.md``.
         data: The bytes.
+        run: The run in whose record it was read; empty for one that was packed here.
     """
 
-    __slots__ = ("_data", "_digest", "_fetch", "code", "run", "size")
+    __slots__ = ("_data", "_kept", "code", "run")
 
-    def __init__(self, code: int, data: bytes) -> None:
+    def __init__(self, code: int, data: bytes, run: bytes = b"") -> None:
         self.code: int = code
-        self.size: int = len(data)
         self._data: bytes | None = data
-        self._digest: bytes | None = None
-        self._fetch: Callable[[bytes], bytes | None] | None = None
-        self.run: bytes = b""
-        """The run in whose record it was read; empty for one that was packed here."""
+        self._kept: _Kept | None = None
+        self.run: bytes = run
 
     @classmethod
-    def kept(cls, code: int, digest: bytes, size: int, fetch: Callable[[bytes], bytes | None] | None) -> Packed:
+    def kept(
+        cls,
+        code: int,
+        digest: bytes,
+        size: int,
+        fetch: Callable[[bytes], bytes | None] | None,
+        run: bytes = b"",
+    ) -> Packed:
         """A value of this size whose bytes are found by their SHA-256."""
-        made = cls(code, b"")
-        made.size, made._digest, made._data, made._fetch = size, digest, None, fetch
+        made = cls(code, b"", run)
+        made._data, made._kept = None, _Kept(digest, size, fetch)
         return made
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self._data) if self._data is not None else self._elsewhere.size
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of the bytes."""
-        if self._digest is None:
-            self._digest = sha256(self.data).digest()
-        return self._digest
+        kept = self._kept
+        if kept is not None:
+            return kept.digest
+        data = self.data
+        found = sha256(data).digest()
+        if len(data) > _LARGE:  # of others it is computed again: to keep it takes as much as they do
+            self._kept = _Kept(found, len(data), None)
+        return found
 
     @property
     def held(self) -> bytes | None:
@@ -80,16 +107,23 @@ class Packed:
         Raises:
             RedactedValue: They are not in the log any more.
         """
-        if self._data is None:
-            assert self._digest is not None
-            found = None if self._fetch is None else self._fetch(self._digest)
-            if found is None:
+        data = self._data
+        if data is None:
+            kept = self._elsewhere
+            data = None if kept.fetch is None else kept.fetch(kept.digest)
+            if data is None:
                 raise RedactedValue(
-                    f"This value ({codec_of(self)}, {self.size} bytes, SHA-256 {self._digest.hex()}) is not in the log: it was"
+                    f"This value ({codec_of(self)}, {kept.size} bytes, SHA-256 {kept.digest.hex()}) is not in the log: it was"
                     " redacted, or left out when the log was written. `pluperfect verify` says which."
                 )
-            self._data = found
-        return self._data
+            self._data = data
+        return data
+
+    @property
+    def _elsewhere(self) -> _Kept:
+        kept = self._kept
+        assert kept is not None
+        return kept
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Packed):
@@ -104,17 +138,11 @@ class Packed:
         return hash((self.code, self.size))
 
     def __repr__(self) -> str:
-        shown = f"sha256 {self._digest.hex()[:16]}" if self._data is None and self._digest else repr(self._data)
+        shown = repr(self._data) if self._data is not None else f"sha256 {self._elsewhere.digest.hex()[:16]}"
         return f"Packed({codec_of(self)}, {shown})"
 
     def __reduce__(self) -> Any:
-        return _again, (self.code, self.data, self.run)
-
-
-def _again(code: int, data: bytes, run: bytes) -> Packed:
-    packed = Packed(code, data)
-    packed.run = run
-    return packed
+        return Packed, (self.code, self.data, self.run)
 
 
 PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in

@@ -250,7 +250,6 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Li
         lines.append(Line(expected, entry.at, body, told))
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
-            value.digest  # noqa: B018 - computed here, in the caller's thread, and kept
             size += value.size
             if value.size > INLINE and value.held is not None:
                 blobs.append(value)
