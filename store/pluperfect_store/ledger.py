@@ -250,9 +250,13 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Li
         lines.append(Line(expected, entry.at, body, told))
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
-            size += value.size
-            if value.size > INLINE and value.held is not None:
-                blobs.append(value)
+            data = value.held
+            if data is None:
+                size += value.size
+            else:
+                size += len(data)
+                if len(data) > INLINE:
+                    blobs.append(value)
         if told.key is not None:
             keys.append(told.key)
     if not lines:
