@@ -487,6 +487,17 @@ class Log(Protocol):
         """The runs that were born under this one, in call order."""
         ...
 
+    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[list[tuple[int, bytes]]]:
+        """
+        The next runs that were born under this one, in call order: the records of each with their positions, oldest first.
+
+        Args:
+            parent: The run that called them.
+            after: Only runs whose first record stands behind this position.
+            limit: At most so many runs.
+        """
+        ...
+
     def find(
         self, *, state: int | None = None, name: str | None = None, tag: str | None = None, roots: bool = False
     ) -> Iterator[bytes]:

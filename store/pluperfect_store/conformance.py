@@ -460,6 +460,24 @@ class LogConformance:
         assert log.children(first) == [below]
         assert log.children(second) == log.children(new_id()) == []
 
+    def test_the_runs_that_one_called_are_read_in_call_order_some_at_a_time(self, log: Log) -> None:
+        """16. called() gives the records of children(), as placed() does, from those born behind a position on."""
+        root, other = new_id(), new_id()
+        runs = sorted((new_id() for _ in range(5)), reverse=True)
+        log.append([whole(root), whole(other)], epoch=1).wait()
+        for run in runs:
+            log.append([part(run, root, 0, born(run, root, parent=root))], epoch=1).wait()
+            log.append([whole(new_id(), other, parent=other)], epoch=1).wait()
+        for run in runs:
+            log.append([part(run, root, 1, Running())], epoch=1).wait()
+
+        everything = [log.placed(run) for run in runs]
+        assert log.called(root) == everything
+        assert log.called(root, limit=2) == everything[:2]
+        assert log.called(root, everything[1][0][0], 2) == everything[2:4]
+        assert log.called(root, everything[3][0][0] - 1) == everything[3:]
+        assert log.called(root, everything[4][0][0]) == log.called(new_id()) == log.called(root, limit=0) == []
+
     def test_what_is_beneath_a_run_comes_in_the_order_of_the_log(self, log: Log) -> None:
         """16. beneath() gives the records of a run and of all that children() lead to from it, in the order of the log."""
         root, other = new_id(), new_id()

@@ -15,6 +15,7 @@ from pluperfect.hooks import Cell, Head, Holder
 from .layout import (
     born_of,
     cache_key,
+    child_key,
     child_prefix,
     decode_cell,
     decode_head,
@@ -23,6 +24,7 @@ from .layout import (
     due_ms,
     idx_key,
     number,
+    past,
     readable_head,
     state_prefix,
     text_key,
@@ -113,6 +115,28 @@ class Reading:
         with self._rows() as rows:
             places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
             return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
+
+    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[list[tuple[int, bytes]]]:
+        """
+        The next runs that were born under this one, in call order: the records of each with their positions, oldest first.
+
+        Args:
+            parent: The run that called them.
+            after: Only runs whose first record stands behind this position.
+            limit: At most so many runs.
+        """
+        check_id(parent)
+        check_whole("A position and a limit", after, limit)
+        after = max(after, 0)
+        if limit <= 0 or after >= _LAST:
+            return []
+        with self._rows() as rows:
+            born = islice(rows.scan("child", child_key(parent, after + 1), past(child_prefix(parent))), limit)
+            found = [
+                [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))] for _, run in born
+            ]
+            read = iter(rows.get_many("log", [place for places in found for place in places]))
+            return [[(number(place), next(read)) for place in places] for places in found if places]
 
     def beneath(self, top: bytes) -> list[tuple[int, bytes]]:
         """All records of a run and of all that it called, with their positions, in the order of the log."""

@@ -294,7 +294,8 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[int, int]:
     cues = None if parent is None else parent.turns
     while True:
         run_id = call.run_id
-        run = log.load(run_id)
+        ahead = None if parent is None or redo else parent.ahead.take(run_id)
+        run = log.load(run_id) if ahead is None else ahead
         if parent is None and not term and not run.final:
             term = log.log.claim(run_id, log.clock.now())
             continue  # what is recorded now is what stays

@@ -24,6 +24,7 @@ from ..rules import Proposal, Question, Verdict, settle
 from ..states import PLAIN, Cached, Completed, Failed, Packed, Pending, Retrying, Running, State, TimedOut
 from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
 from . import outcomes, reuse
+from .ahead import Ahead
 from .announce import announce
 from .children import Children
 from .cues import Cues
@@ -78,6 +79,7 @@ class Frame:
     _lock: threading.Lock | None = None
     _stopped: bool = False
     _cues: Cues | None = None
+    _ahead: Ahead | None = None
     _children: Children | None = None
     _asked: dict[str, Any] | None = None
 
@@ -174,6 +176,14 @@ class Frame:
         if self._cues is None and not self.fresh:
             self._cues = Cues(self.log, self.run.id, self.salt)
         return self._cues
+
+    @property
+    def ahead(self) -> Ahead:
+        """The recorded calls of this body that come next."""
+        made = self._ahead
+        if made is None:
+            made = self._ahead = Ahead(self.log, self.run.id)
+        return made
 
     @property
     def turns(self) -> Cues | None:
@@ -308,7 +318,7 @@ class Frame:
         """
         run, began = self.run, time.monotonic()
         if run.attempt > 1 or run.loop_count > 1 or self._children is not None or self._cues is not None:
-            self._children = self.replay = self.assets = self.deadline = self._cues = None
+            self._children = self.replay = self.assets = self.deadline = self._cues = self._ahead = None
             self._stopped = False
             payload = run.payload
             self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
