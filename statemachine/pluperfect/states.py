@@ -229,6 +229,13 @@ class _ByType(msgspec.StructMeta):
             return super().__call__(*args, **given)
 
 
+class _Kind(_ByType):
+    """Made as any Struct: to look at each call in Python would take three times as long as to make the state."""
+
+    if not TYPE_CHECKING:
+        __call__ = msgspec.StructMeta.__call__
+
+
 class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     """
     What a run is in. ``kind`` is one of eight; ``name`` is the label that people read.
@@ -423,7 +430,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         return f"{name}({', '.join(parts)})"
 
 
-class _WithData(State, frozen=True, array_like=True, dict=True):
+class _WithData(State, frozen=True, array_like=True, dict=True, metaclass=_Kind):
     """A state whose ``data`` is a result."""
 
     data: Any = None
@@ -446,7 +453,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True):
         return self.unpacked(data)
 
 
-class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
+class Pending(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=1):
     """Born, and not begun. The first record of every run; it holds the Spec."""
 
     kind: ClassVar[str] = "Pending"
@@ -462,7 +469,7 @@ class Pending(State, frozen=True, array_like=True, dict=True, tag=1):
         return StateType.PENDING if self.due is None else StateType.SCHEDULED
 
 
-class Running(State, frozen=True, array_like=True, dict=True, tag=2):
+class Running(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=2):
     """The body is being called."""
 
     kind: ClassVar[str] = "Running"
@@ -475,7 +482,7 @@ class Running(State, frozen=True, array_like=True, dict=True, tag=2):
     name: str = "Running"
 
 
-class Retrying(State, frozen=True, array_like=True, dict=True, tag=3):
+class Retrying(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=3):
     """Between two attempts. The causes error, timeout and returned spend the retry budget."""
 
     kind: ClassVar[str] = "Retrying"
@@ -502,7 +509,7 @@ class Retrying(State, frozen=True, array_like=True, dict=True, tag=3):
         return super()._outcome()
 
 
-class Looped(State, frozen=True, array_like=True, dict=True, tag=4):
+class Looped(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=4):
     """One iteration is done, the next has not begun."""
 
     kind: ClassVar[str] = "Looped"
@@ -555,7 +562,7 @@ _BY_LABEL: Final = {"cancelled": StateType.CANCELLED, "crashed": StateType.CRASH
 _LABELS: Final = {"upstream": "NotReady", "crashed": "Crashed", "cancelled": "Cancelled"}
 
 
-class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
+class Failed(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=7):
     """The run ended without a result."""
 
     kind: ClassVar[str] = "Failed"
@@ -581,7 +588,7 @@ class Failed(State, frozen=True, array_like=True, dict=True, tag=7):
         return _exception(self)
 
 
-class TimedOut(State, frozen=True, array_like=True, dict=True, tag=8):
+class TimedOut(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=8):
     """The deadline passed and no attempt is left."""
 
     kind: ClassVar[str] = "TimedOut"
