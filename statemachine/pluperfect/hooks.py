@@ -494,7 +494,7 @@ class Log(Protocol):
         Args:
             parent: The run that called them.
             after: Only runs whose first record stands behind this position.
-            limit: At most so many runs.
+            limit: At most so many runs; fewer where they have many records, and none only where there are none.
         """
         ...
 

@@ -97,7 +97,7 @@ class Child:
 
     def differs(self, spec: Spec) -> bool:
         """Whether the call is made with inputs that are known to be others."""
-        return self.run.birth.inputs != spec.inputs and differs(self.run.birth, spec.inputs)
+        return differs(self.run.birth, spec.inputs)
 
 
 class Call(Struct):
@@ -240,7 +240,7 @@ class Account:
             return
         before = child.run.birth
         found: list[tuple[str, dict[str, str], dict[str, str]]] = []
-        if before.inputs != spec.inputs and differs(before, spec.inputs):
+        if differs(before, spec.inputs):
             found.append(("inputs", *differing_inputs(before.inputs, spec.inputs, self._script.describe)))
         if before.options != spec.options:
             left, right = differing_options(before, spec)
@@ -628,7 +628,7 @@ class Account:
         self._generates = owner.generates
         sides = self._call_in_words(before), self._call_in_words(spec)
         found: list[tuple[str, dict[str, str], dict[str, str]]] = []
-        if before.inputs != spec.inputs and differs(before, spec.inputs):
+        if differs(before, spec.inputs):
             found.append(("inputs", *differing_inputs(before.inputs, spec.inputs, self._script.describe)))
         left, right = differing_options(before, spec)
         if left:

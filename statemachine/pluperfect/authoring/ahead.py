@@ -57,7 +57,7 @@ class Ahead:
         except StoreDamaged:  # the call whose record it is says so, if it is made again
             self._over = True
             return
-        self._over = len(called) < size
+        self._over = not called
         self._read.update((run, found) for run, found in folded.items() if found.final)
         if called:
             self._after = called[-1][0][0]

@@ -36,12 +36,12 @@ LATER: Final = 2**64
 
 def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
     """Whether two calls have inputs that are known to be different."""
-    if [i.name for i in spec.inputs] != [i.name for i in inputs]:
+    if len(spec.inputs) != len(inputs):
         return True
-    return any(
-        a.digest is not None and b.digest is not None and a.digest != b.digest
-        for a, b in zip(spec.inputs, inputs, strict=True)
-    )
+    for a, b in zip(spec.inputs, inputs, strict=True):
+        if a.name != b.name or (a.digest != b.digest and a.digest is not None and b.digest is not None):
+            return True
+    return False
 
 
 class Cues:

@@ -187,7 +187,7 @@ class Shared:
         redo = 0
         while (run := level.at(caller, authored, *call, redo)) is not None:
             spec = run.birth
-            if run.id not in self._made and (spec.inputs == inputs or not differs(spec, inputs)):
+            if run.id not in self._made and not differs(spec, inputs):
                 return run
             redo += 1
         if not redo or any(given.digest is None for given in inputs):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 __all__ = ["Sources"]
 
 _MOST: Final = 512
 """Values that cannot be referred to weakly are held, and so at most so many; the oldest go first."""
+
+_HELD: Final = frozenset({int, float, complex, str, bytes, bytearray, tuple, list, dict})
+"""Cannot be referred to weakly; to try would cost more than all the rest here."""
 
 _WIDE: Final = 1_000
 """A container with more items is not looked into: the look must not cost more than the call."""
@@ -47,10 +51,10 @@ class Sources:
         if not surely and _shared(value):
             return
         key = id(value)
-        try:
-            held: Any = weakref.ref(value, lambda _: self._known.pop(key, None))
-        except TypeError:
-            held = value
+        held: Any = value
+        if type(value) not in _HELD:
+            with suppress(TypeError):
+                held = weakref.ref(value, lambda _: self._known.pop(key, None))
         with self._lock:
             self._known[key] = (held, run)
             if len(self._known) > _MOST:

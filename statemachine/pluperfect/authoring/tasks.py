@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from ..errors import MappingLengthMismatch, MappingMissingIterable, UpstreamFailed
@@ -115,20 +116,18 @@ class Task(Authored, Generic[P, R]):
             named = ", ".join(f"{self._parameter(place)}: {length}" for place, length in lengths.items())
             raise MappingLengthMismatch(f"{self.name}.map() was given iterables of different lengths: {named}.")
         parent = current_frame.get()
-        count = next(iter(lengths.values()))
-        numbered = parent.children.place(self.key, self.name, count) if parent is not None else None
         if parent is None or parent.flow is None:
             raise engine.needs_flow(self, "map")
-        plain = {place: constant(value) for place, value in given.items() if place not in mapped}
-        names = [place for place in given if isinstance(place, str)]
+        index, number = parent.children.place(self.key, self.name, next(iter(lengths.values())))
+        each = [mapped[place] if place in mapped else repeat(constant(value)) for place, value in given.items()]
+        names, width = tuple(kwargs), len(args)
         futures: FutureList[Any] = FutureList()
         site = call_site()
-        for i in range(count):
-            row = {**plain, **{place: items[i] for place, items in mapped.items()}}
-            at = None if numbered is None else (numbered[0], numbered[1] + i)
-            positional = tuple(row[place] for place in range(len(args)))
-            named = {name: row[name] for name in names}
-            futures.append(engine.submit(Request(self, positional, named, wait_for, at, i, site=site)))
+        for i, row in enumerate(zip(*each, strict=False)):  # what is repeated has no end
+            named = dict(zip(names, row[width:], strict=True)) if names else {}
+            futures.append(
+                engine.submit(Request(self, row[:width], named, wait_for, (index, number + i), i, site=site))
+            )
         if return_state:
             futures.wait()
             return [future.state for future in futures]
