@@ -21,12 +21,17 @@ from msgspec.structs import replace
 
 import pluperfect
 from pluperfect import Proposal, Verdict
-from pluperfect.records import Record, decode_all
+from pluperfect.records import Record, decode_each
 from pluperfect.states import PLAIN, Completed, Error, Failed, Packed, Retrying, Running
 from pluperfect.transitions import Entry, Run, Transition, apply
 from pluperfect_store.conformance import AT, born, new_id, part
 
 CALLS = 100
+
+
+def decoded(stored: list[bytes]) -> list[tuple[Record, Any]]:
+    """All entries."""
+    return list(decode_each(stored))
 
 
 def fill(log: Any, transitions: int) -> None:
@@ -105,7 +110,7 @@ def main() -> None:
         count = log.log.position()
         gc.disable()  # a hundred thousand entries at once are this program's wish, not the library's
         stored = timed("read", count, partial(rows, log.log))
-        entries = timed("decode", count, partial(decode_all, stored))
+        entries = timed("decode", count, partial(decoded, stored))
         timed("fold, ask one rule", count, partial(fold_and_ask, entries))
         del stored, entries
         gc.enable()

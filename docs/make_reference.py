@@ -50,9 +50,12 @@ EXTRA = {"pluperfect.histories": ["pluperfect.authoring.logs:OpenLog"]}
 ENGINE = {
     "Authored": {"define", "code", "entry", "bound_to"},
     "Flow": {"resume", "fork"},
-    "Future": {"run", "run_async", "withdraw", "settle", "looked_at", "look", "frame", "ended"},
+    "Future": {
+        *("run", "step", "run_async", "withdraw", "led", "cancel", "settle", "tell"),
+        *("looked_at", "look", "frame", "run_name", "called_by", "ended"),
+    },
     "OpenLog": {"define", "attending", "recorded_options", "validated", "turn"},
-    "Histories": {"show", "recorded_data", "load", "unpack", "dated", "details"},
+    "Histories": {"show", "recorded_data", "load", "called", "each_called", "unpack", "dated", "details"},
     "State": {"read_with", "belongs_to"},
     "LOOP": {"state"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -166,3 +167,17 @@ def test_a_value_that_stands_twice_in_an_entry_is_kept_once():
     row = records.open_row(records.encode(bytes(16), entry, records.GENESIS))
     assert row.values == [b"pickled"]
     assert row.entry() == entry
+
+
+def test_a_value_that_was_pickled_with_another_one_is_read_by_every_release():
+    """A result that holds a state is pickled with the state's packed value; stores keep these bytes."""
+    written = b"cpluperfect.values\n_again\n(K\x01C\x01\x05C\x00tR."
+    assert pickle.loads(written) == states.Packed(1, b"\x05")
+    assert b"_again" in pickle.dumps(states.Packed(1, b"\x05"))
+
+
+def test_the_digest_of_a_large_value_is_computed_once_and_a_small_one_keeps_none():
+    small, large = states.Packed(1, bytes(records.INLINE)), states.Packed(1, bytes(records.INLINE + 1))
+    assert large.digest is large.digest
+    assert small.digest is not small.digest
+    assert small.digest == sha256(small.data).digest()

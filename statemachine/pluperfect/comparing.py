@@ -72,7 +72,7 @@ class _Side:
         self.named = {one.id: place for place, one in self.calls.items()}
         self.events: dict[bytes, list[Event]] = {}
         for event in tree.events:
-            self.events.setdefault(event.after.id, []).append(event)
+            self.events.setdefault(event.run_id, []).append(event)
 
     def entries(self, call: Run) -> list[tuple[Entry | None, Event | None]]:
         """The entries of a call, each with its event where it has one in this tree: a fork shares calls of another."""

@@ -24,7 +24,7 @@ from .errors import PluperfectError, RedactedValue, UnknownRun, UntrustedValue
 from .evidence import Checkpoint, Finding, Proof, Redaction, Report
 from .hooks import Admitted, Backup, Compacted, Health, Log, Pruned, PruneRule
 from .manager import Hooks
-from .records import decode, open_row
+from .records import decode, decode_each, open_row
 from .states import (
     ABSENT,
     KINDS,
@@ -894,6 +894,35 @@ class Histories:
         if folded.state is not None:
             self.show(folded.state, folded)
         return folded
+
+    def called(self, run: bytes, after: int = 0, limit: int = 64) -> list[tuple[int, int, Run]]:
+        """
+        The next runs that this one called, folded, in call order: `pluperfect.hooks.Log.called`.
+
+        Returns:
+            Of each the position of its birth, that of its last record, and the run; its state cannot decode what it recorded.
+            Empty: there are none behind ``after``.
+        """
+        page = self.log.called(run, after, limit)
+        read = decode_each((row for _, placed in page for _, row in placed), self.log.blob)
+        found: list[tuple[int, int, Run]] = []
+        for born, placed in page:
+            entries: list[Entry] = []
+            name = b""
+            for _ in placed:
+                record, entry = next(read)
+                name = record.run
+                if entry is not None:
+                    entries.append(entry)
+            found.append((born, placed[-1][0] if placed else born, fold(name, entries)))
+        return found
+
+    def each_called(self, run: bytes) -> Iterator[tuple[int, int, Run]]:
+        """All of them, page by page: what is called meanwhile may be among them."""
+        after = 0
+        while page := self.called(run, after):
+            yield from page
+            after = page[-1][0]
 
     def describe(self, packed: Any) -> str:
         """What a packed value is, without running anything that stands in it."""

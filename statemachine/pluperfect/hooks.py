@@ -487,13 +487,14 @@ class Log(Protocol):
         """The runs that were born under this one, in call order."""
         ...
 
-    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[list[tuple[int, bytes]]]:
+    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[tuple[int, list[tuple[int, bytes]]]]:
         """
-        The next runs that were born under this one, in call order: the records of each with their positions, oldest first.
+        The next runs that were born under this one, in call order: of each the position of its birth, and its records with their
+        positions, oldest first.
 
         Args:
             parent: The run that called them.
-            after: Only runs whose first record stands behind this position.
+            after: Only runs that were born behind this position.
             limit: At most so many runs; fewer where they have many records, and none only where there are none.
         """
         ...

@@ -26,7 +26,7 @@ from msgspec.msgpack import Ext
 from .errors import StoreDamaged
 from .states import Completed, Pending, Running, StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
-from .values import RESULT, Packed
+from .values import INLINE, RESULT, Packed
 
 __all__ = [
     "GENESIS",
@@ -56,9 +56,6 @@ GENESIS: Final = b""
 """The ``prev`` of a run's first record. In stores of format 1 it has 32 zero bytes: compare it with `continues`."""
 
 _ZEROS: Final = bytes(32)
-
-INLINE: Final = 2_048
-"""A value of more bytes than this does not stand in the row that names it, but where its digest leads."""
 
 Fetch = Callable[[bytes], "bytes | None"]
 """Gives the bytes with this SHA-256; None where they are not there."""

@@ -25,7 +25,7 @@ __all__ = ["Event", "Moment", "Tree", "beginning", "due_at", "without_beginning"
 
 
 class _Read:
-    """The runs of a tree that was read, each folded when somebody asks for one. It knows no events, which know it."""
+    """The runs of a tree that was read, folded when somebody first asks for one. It knows no events, which know it."""
 
     __slots__ = ("_folded", "_shown", "entries", "histories", "of")
 
@@ -62,9 +62,9 @@ class _Read:
         return shown
 
 
-class Event(Struct, frozen=True, gc=False):
+class Event(Struct, frozen=True, gc=False, eq=False):
     """
-    One entry of a run, at its place in a tree.
+    One entry of a run, at its place in a tree. It keeps what was read of the tree, for `after`.
 
     Attributes:
         number: Its place in the tree, from 1, without gaps.
@@ -80,6 +80,16 @@ class Event(Struct, frozen=True, gc=False):
     entry: Entry | None
     row: bytes
     _tree: _Read
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[int, int, bytes]:
+        return self.number, self.position, self.row
 
     @property
     def run(self) -> RecordedRun:

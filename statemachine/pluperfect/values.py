@@ -14,6 +14,7 @@ from .errors import RedactedValue
 __all__ = [
     "ABSENT",
     "FOREIGN",
+    "INLINE",
     "PICKLE",
     "PLAIN",
     "RESULT",
@@ -31,15 +32,15 @@ __all__ = [
 
 
 class _Kept(NamedTuple):
-    """Where the bytes of a value are found that is not, or was not, in memory."""
+    """What is known of a large value beside its bytes, or in their place."""
 
     digest: bytes
     size: int
     fetch: Callable[[bytes], bytes | None] | None
 
 
-_LARGE: Final = 4096
-"""The digest of a value of more bytes is computed once."""
+INLINE: Final = 2_048
+"""A value of more bytes than this does not stand in the row that names it, but where its digest leads."""
 
 
 class Packed:
@@ -90,7 +91,7 @@ class Packed:
             return kept.digest
         data = self.data
         found = sha256(data).digest()
-        if len(data) > _LARGE:  # of others it is computed again: to keep it takes as much as they do
+        if len(data) > INLINE:  # of others it is computed again: to keep it takes as much as they do
             self._kept = _Kept(found, len(data), None)
         return found
 
@@ -142,7 +143,12 @@ class Packed:
         return f"Packed({codec_of(self)}, {shown})"
 
     def __reduce__(self) -> Any:
-        return Packed, (self.code, self.data, self.run)
+        return _again, (self.code, self.data, self.run)
+
+
+def _again(code: int, data: bytes, run: bytes) -> Packed:
+    """A pickled value, as it was: pickles in stores name this function, and what it takes."""
+    return Packed(code, data, run)
 
 
 PLAIN: Final = 1  # msgpack of builtins, which gives back exactly what went in

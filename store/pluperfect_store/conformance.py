@@ -471,12 +471,12 @@ class LogConformance:
         for run in runs:
             log.append([part(run, root, 1, Running())], epoch=1).wait()
 
-        everything = [log.placed(run) for run in runs]
+        everything = [(placed[0][0], placed) for placed in map(log.placed, runs)]
         assert log.called(root) == everything
         assert log.called(root, limit=2) == everything[:2]
-        assert log.called(root, everything[1][0][0], 2) == everything[2:4]
-        assert log.called(root, everything[3][0][0] - 1) == everything[3:]
-        assert log.called(root, everything[4][0][0]) == log.called(new_id()) == log.called(root, limit=0) == []
+        assert log.called(root, everything[1][0], 2) == everything[2:4]
+        assert log.called(root, everything[3][0] - 1) == everything[3:]
+        assert log.called(root, everything[4][0]) == log.called(new_id()) == log.called(root, limit=0) == []
 
     def test_what_is_beneath_a_run_comes_in_the_order_of_the_log(self, log: Log) -> None:
         """16. beneath() gives the records of a run and of all that children() lead to from it, in the order of the log."""

@@ -117,13 +117,14 @@ class Reading:
             places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
             return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
 
-    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[list[tuple[int, bytes]]]:
+    def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[tuple[int, list[tuple[int, bytes]]]]:
         """
-        The next runs that were born under this one, in call order: the records of each with their positions, oldest first.
+        The next runs that were born under this one, in call order: of each the position of its birth, and its records with their
+        positions, oldest first.
 
         Args:
             parent: The run that called them.
-            after: Only runs whose first record stands behind this position.
+            after: Only runs that were born behind this position.
             limit: At most so many runs; fewer where they have many records, and none only where there are none.
         """
         check_id(parent)
@@ -132,10 +133,13 @@ class Reading:
         if limit <= 0 or after >= _LAST:
             return []
         with self._rows() as rows:
-            born = islice(rows.scan("child", child_key(parent, after + 1), past(child_prefix(parent))), limit)
+            born = [*islice(rows.scan("child", child_key(parent, after + 1), past(child_prefix(parent))), limit)]
             found = _places(rows, [run for _, run in born])
             read = iter(rows.get_many("log", [place for places in found for place in places]))
-            return [[(number(place), next(read)) for place in places] for places in found]
+            return [
+                (born_of(key), [(number(place), next(read)) for place in places])
+                for (key, _), places in zip(born, found, strict=False)  # of very long ones there are fewer
+            ]
 
     def beneath(self, top: bytes) -> list[tuple[int, bytes]]:
         """All records of a run and of all that it called, with their positions, in the order of the log."""
@@ -305,22 +309,19 @@ def _places(rows: Rows, runs: list[bytes]) -> list[list[bytes]]:
     if not runs:
         return []
     # Runs that were called one after the other mostly stand side by side in the index.
-    near = islice(rows.scan("idx", idx_key(min(runs), 1), idx_key(max(runs), _LAST_SEQ)), len(runs) * _SHORT)
-    by_run: dict[bytes, list[bytes]] = {run: [] for run in runs}
-    seen = 0
-    for key, place in near:
-        seen += 1
-        if (places := by_run.get(key[:16])) is not None:
-            places.append(place)
-    if seen < len(runs) * _SHORT:
-        return [places for places in by_run.values() if places]
+    most = len(runs) * _SHORT
+    near = [*islice(rows.scan("idx", idx_key(min(runs), 1), idx_key(max(runs), _LAST_SEQ)), most)]
+    if len(near) < most:
+        by_run: dict[bytes, list[bytes]] = {run: [] for run in runs}
+        for key, place in near:
+            if (places := by_run.get(key[:16])) is not None:
+                places.append(place)
+        return [*by_run.values()]
     found: list[list[bytes]] = []
     total = 0
     for run in runs:
-        places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
-        if places:
-            found.append(places)
-            total += len(places)
+        found.append([place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))])
+        total += len(found[-1])
         if total >= _LOOK:
             break
     return found

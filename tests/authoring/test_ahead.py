@@ -134,3 +134,27 @@ def test_a_body_that_made_many_calls_is_led_again_with_few_looks_into_the_log(tm
         log.log = counting = Counting(log.log)
         assert whole() == sum(range(n))
         assert counting.asked < n / 20
+
+
+def test_calls_of_earlier_attempts_do_not_keep_those_of_this_one_from_being_read_ahead(tmp_path):
+    store, n, attempts = f"lmdb:{tmp_path / 'runs'}", 150, []
+
+    @task
+    def step(i):
+        return i
+
+    @flow(idempotency_key="once", durability="lazy", retries=3)
+    def whole():
+        attempts.append(1)
+        total = sum(step(i) for i in range(n))
+        if len(attempts) < 3:
+            raise ValueError("again")
+        return total
+
+    proposals = 7 * n  # three for each call of the first attempt, two for each of the others
+    with opened(store, Dies(proposals)), pytest.raises(RuleError):
+        whole()
+    with opened(store) as log:
+        log.log = counting = Counting(log.log)
+        assert whole() == sum(range(n))
+        assert counting.asked < n / 5

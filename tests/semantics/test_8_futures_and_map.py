@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
+import itertools
 import sys
 import threading
 import weakref
@@ -31,11 +33,6 @@ from waiting import until
 @task
 def same(x=None):
     return x
-
-
-@task
-def same_size(x):
-    return 1
 
 
 @task
@@ -700,19 +697,89 @@ def test_who_is_interrupted_anywhere_as_he_begins_to_wait_leaves_a_future_for_wh
     assert len(interrupted) > 5
 
 
-@pytest.mark.parametrize("durability", ["effect", "lazy"])
-def test_a_future_that_has_ended_holds_nothing_of_its_call_but_the_result(log, durability):
-    class Thing:
-        pass
+class Thing:
+    """Something that can be referred to weakly."""
 
+
+_seen = contextvars.ContextVar("_seen", default=None)
+
+
+@task
+def looks_at(thing):
+    _seen.set(thing)
+    return 1
+
+
+@task
+async def looks_at_async(thing):
+    _seen.set(thing)
+    return 1
+
+
+@pytest.mark.parametrize("looking", [looks_at, looks_at_async])
+@pytest.mark.parametrize("durability", ["effect", "lazy"])
+def test_a_future_that_has_ended_holds_nothing_of_its_call_but_the_result(log, durability, looking):
     @flow(durability=durability)
     def body():
         thing = Thing()
-        held, future = weakref.ref(thing), same_size.submit(thing)
+        held, future = weakref.ref(thing), looking.submit(thing)
         assert future.result() == 1
         del thing
         until(lambda: held() is None)
-        assert (future.run_name, str(future.state.state_details.task_run_id)) == ("same_size-0", future.task_run_id)
+        assert (future.run_name, str(future.state.state_details.task_run_id)) == (
+            f"{looking.name}-0",
+            future.task_run_id,
+        )
         return future
 
     assert body().result() == 1
+
+
+def interrupted_at(nth):
+    """Whether the end of a submitted call was interrupted at its n-th line, and whoever waited for it heard of the end."""
+    lines, hits = itertools.count(1), []
+    codes = {Future.settle.__code__, Future.tell.__code__}
+
+    def trace(frame, event, argument):
+        if frame.f_code not in codes:
+            return None
+        if event == "line" and next(lines) == nth:
+            hits.append(nth)
+            raise KeyboardInterrupt
+        return trace
+
+    waits = threading.Event()
+
+    @task
+    def one():
+        assert waits.wait(20)
+        sys.settrace(trace)
+        return 1
+
+    @flow
+    def body():
+        future = one.submit()
+        threading.Timer(0.0, waits.set).start()
+        future.wait()
+        future.look()
+        return future.done()
+
+    heard = []
+
+    def led():
+        with pluperfect.open("memory:", entry_points=False):
+            try:
+                heard.append(body())
+            except BaseException as error:
+                heard.append(error)
+
+    leads = threading.Thread(target=led, daemon=True)
+    leads.start()
+    leads.join(20)
+    assert heard, f"nobody heard of a call whose end was interrupted at line {nth}"
+    return bool(hits)
+
+
+def test_who_waits_hears_of_an_end_that_was_interrupted_anywhere():
+    assert interrupted_at(1)
+    assert len([*itertools.takewhile(interrupted_at, range(2, 100))]) > 10

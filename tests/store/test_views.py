@@ -10,7 +10,7 @@ from pluperfect.states import Completed, Running
 from pluperfect.transitions import Transition
 from pluperfect_store.conformance import AT, born, new_id, part, whole
 from pluperfect_store.folding import fold_log
-from pluperfect_store.layout import decode_head, u64
+from pluperfect_store.layout import decode_head, idx_key, u64
 from pluperfect_store.ledger import Batch, prepare
 from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
@@ -108,3 +108,31 @@ def test_a_call_that_one_append_brings_before_its_root_raises_the_term_of_the_ro
     assert log.compare() == []
     assert log.verify().sound
     log.close()
+
+
+@pytest.mark.parametrize("lost", [[1], [1, 2]], ids=["its first record", "all its records"])
+def test_a_call_that_the_index_has_lost_hides_none_of_those_after_it(lost):
+    log = MemoryLog()
+    root = new_id()
+    runs = [new_id() for _ in range(6)]
+    log.append([whole(root)], epoch=1).wait()
+    for run in runs:
+        log.append([part(run, root, 0, born(run, root, parent=root))], epoch=1).wait()
+    for run in runs:
+        log.append([part(run, root, 1, Running())], epoch=1).wait()
+    everything = log.called(root)
+    with log._rows() as rows:
+        for seq in lost:
+            rows.tables["idx"].values.pop(idx_key(runs[1], seq))
+
+    for limit in (1, 2, 3, 64):
+        found, after = [], 0
+        while page := log.called(root, after, limit):
+            found += page
+            after = page[-1][0]
+        assert [born for born, _ in found] == [born for born, _ in everything]
+        assert [placed for _, placed in found if placed] == [
+            placed[len(lost) :] if at == 1 else placed
+            for at, (_, placed) in enumerate(everything)
+            if at != 1 or lost == [1]
+        ]

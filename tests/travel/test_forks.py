@@ -534,3 +534,20 @@ def test_a_fork_of_a_fork_replays_as_the_same_under_the_code_that_made_it(log):
         return [fetch(row + 1) for row in rows(n)]
 
     assert {log.replay(one, other).outcome for one in (first, second, third)} == {"diverged"}
+
+
+def test_the_events_of_a_run_are_the_same_whenever_they_are_read(log):
+    @task
+    def one():
+        return 1
+
+    @flow
+    def whole():
+        return one()
+
+    whole()
+    first, again = log.run("whole").events, log.run("whole").events
+    assert first == again
+    assert len({*first, *again}) == len(first)
+    assert [event.after for event in reversed(first)] == [event.after for event in again][::-1]
+    assert first[0] != first[1]

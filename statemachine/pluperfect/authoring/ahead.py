@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 from ..errors import StoreDamaged
-from ..records import decode_each
-from ..transitions import Run, apply
 
 if TYPE_CHECKING:
+    from ..transitions import Run
     from .logs import OpenLog
 
 __all__ = ["Ahead"]
 
 _FIRST: Final = 8
 _MOST: Final = 64
-"""So many runs are read at first, and at most: a short body should not pay for a long one."""
+"""So many runs are read at first, and at most at a time: a short body should not pay for a long one."""
 
 
 class Ahead:
@@ -27,37 +27,44 @@ class Ahead:
     Args:
         log: Where they are recorded.
         caller: The run whose body made them.
+        generation: Which call of its body.
     """
 
-    __slots__ = ("_after", "_caller", "_log", "_over", "_read", "_size")
+    __slots__ = ("_after", "_caller", "_generation", "_lock", "_log", "_over", "_read", "_size")
 
-    def __init__(self, log: OpenLog, caller: bytes) -> None:
-        self._log, self._caller = log, caller
+    def __init__(self, log: OpenLog, caller: bytes, generation: int) -> None:
+        self._log, self._caller, self._generation = log, caller, generation
         self._read: dict[bytes, Run] = {}
-        self._after = 0  # the place of birth of the last one that was read
+        self._after = 0  # where the last one was born that was read
         self._size = _FIRST
         self._over = False
+        self._lock = threading.Lock()  # held by who reads on
 
     def take(self, run: bytes) -> Run | None:
         """The run, where it has ended and comes next or soon; None: it has to be looked for by itself."""
         # Those that nobody takes pile up where the code has changed: then nothing is read ahead any more.
-        if run not in self._read and not self._over and len(self._read) <= _MOST:
-            self._go_on()
+        if run not in self._read and not self._over and len(self._read) <= _MOST and self._lock.acquire(blocking=False):
+            try:
+                self._go_on()
+            except StoreDamaged:  # the call whose record it is says so, if it is made again
+                self._over = True
+            finally:
+                self._lock.release()
         return self._read.pop(run, None)
 
     def _go_on(self) -> None:
-        size = self._size
-        self._size = min(size * 2, _MOST)
-        folded: dict[bytes, Run] = {}
-        try:
-            called = self._log.log.called(self._caller, self._after, size)
-            for record, entry in decode_each((row for rows in called for _, row in rows), self._log.log.blob):
-                before = folded.get(record.run) or Run(record.run)
-                folded[record.run] = before if entry is None else apply(before, entry)
-        except StoreDamaged:  # the call whose record it is says so, if it is made again
-            self._over = True
-            return
-        self._over = not called
-        self._read.update((run, found) for run, found in folded.items() if found.final)
-        if called:
-            self._after = called[-1][0][0]
+        """Read the next page that has something of this call of the body."""
+        found: dict[bytes, Run] = {}
+        while not found:
+            called = self._log.called(self._caller, self._after, self._size)
+            if not called:
+                self._over = True
+                return
+            self._size = min(self._size * 2, _MOST)
+            self._after = called[-1][0]
+            found = {run.id: run for _, _, run in called if run.final and _generation(run) == self._generation}
+        self._read.update(found)
+
+
+def _generation(run: Run) -> int | None:
+    return None if run.spec is None else run.spec.generation

@@ -14,9 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ..records import decode_each
 from ..states import Input, Spec
-from ..transitions import fold
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,22 +69,15 @@ class Cues:
         self._made: set[bytes] = set()
         births: list[tuple[int, bytes]] = []
         log.log.flush()
-        after, called = 0, log.log.called(run)
-        while called:
-            for placed in called:
-                after = placed[0][0]
-                read = list(decode_each(row for _, row in placed))
-                child = read[0][0].run
-                folded = fold(child, [entry for _, entry in read if entry is not None])
-                spec = folded.spec
-                if spec is None or spec.generation != generation:
-                    continue
-                self._alike.setdefault(likeness(spec.key, spec.map_index, spec.inputs), deque()).append(child)
-                births.append((after, child))
-                if folded.final:
-                    self._ends[child] = placed[-1][0]
-            called = log.log.called(run, after)
-        self._births: list[tuple[int, bytes]] = sorted(births)
+        for born, last, child in log.each_called(run):
+            spec = child.spec
+            if spec is None or spec.generation != generation:
+                continue
+            self._alike.setdefault(likeness(spec.key, spec.map_index, spec.inputs), deque()).append(child.id)
+            births.append((born, child.id))
+            if child.final:
+                self._ends[child.id] = last
+        self._births: list[tuple[int, bytes]] = births
         self._at = 0  # the first of them that has not been made again
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap, by where their ends stand
         self._count = count()

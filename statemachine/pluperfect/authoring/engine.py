@@ -583,8 +583,9 @@ async def _lead_async(future: Future[Any]) -> None:
 
 def _broken(future: Future[Any], error: BaseException) -> None:
     """A submitted call that did not come to rest: it was ended from outside, or an error of the engine stopped it."""
-    if future.done():
-        return  # the error came after its end, from whoever was told of it
+    if future.done():  # the error came after its end, from whoever was told of it, or amid the telling
+        future.tell()
+        return
     if future.frame.cut_off:
         _settle(future)
     else:

@@ -182,7 +182,7 @@ class Frame:
         """The recorded calls of this body that come next."""
         made = self._ahead
         if made is None:
-            made = self._ahead = Ahead(self.log, self.run.id)
+            made = self._ahead = Ahead(self.log, self.run.id, self.salt)
         return made
 
     @property

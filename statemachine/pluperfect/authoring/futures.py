@@ -165,11 +165,18 @@ class Future(Generic[R]):
                 self._state, self._frame = state, None  # in this order, for whoever looks without the lock
             else:
                 self._state = state
-            callbacks, self._callbacks = self._callbacks or (), None
-            self._begin = self._begin_async = self._going = self._context = None  # what they hold is not kept
-            latch, self._latch = self._latch, None
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake those who wait for the end, and call those who asked to be called; again, if an interruption came in between."""
+        self._begin = self._begin_async = self._going = self._context = self._task = None  # what they hold is not kept
+        latch = self._latch
         if latch is not None:
-            latch.release()
+            with suppress(RuntimeError):  # it was let go of, and the interruption came then
+                latch.release()
+            self._latch = None
+        with self.caller.lock:
+            callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
             callback(self)
 
@@ -184,7 +191,7 @@ class Future(Generic[R]):
 
     @property
     def frame(self) -> Frame:
-        """The run behind the future, for as long as it has not ended."""
+        """The run behind the future, for as long as it has not ended; nobody asks for it later."""
         frame = self._frame
         assert frame is not None
         return frame
@@ -247,7 +254,8 @@ class Future(Generic[R]):
                 latch.acquire()
                 self._latch = latch  # held already: who is interrupted here leaves none that is open
         if latch.acquire(timeout=-1 if until is None else max(until, 0.0)):
-            latch.release()
+            with suppress(RuntimeError):
+                latch.release()  # for the next who waits
         elif here is not None and limit is not None and until == limit:
             here.checkpoint()
 

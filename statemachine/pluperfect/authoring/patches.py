@@ -72,8 +72,8 @@ def _is_behind(frame: Frame) -> bool:
     if frame.fresh:
         return False
     frame.log.log.flush()
-    for child in frame.log.log.children(frame.run.id):
-        spec = frame.log.load(child).birth
+    for _, _, child in frame.log.each_called(frame.run.id):
+        spec = child.birth
         if spec.generation == frame.salt and spec.index >= frame.children.made(spec.key):
             return True
     return False

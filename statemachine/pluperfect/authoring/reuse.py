@@ -112,7 +112,7 @@ def _earlier(frame: Frame, child: Frame) -> tuple[bytes, int] | None:
 def _successes(frame: Frame) -> dict[tuple[Any, ...], deque[tuple[bytes, int]]]:
     frame.log.log.flush()
     newest: dict[tuple[Any, ...], tuple[int, deque[tuple[bytes, int]]]] = {}
-    called = [(run.birth.generation, run) for run in map(frame.log.load, frame.log.log.children(frame.run.id))]
+    called = [(run.birth.generation, run) for _, _, run in frame.log.each_called(frame.run.id) if run.spec is not None]
     if frame.shared is not None:
         called += [(generation, run) for _, generation, run in frame.shared.earlier()]
     for generation, run in called:
