@@ -114,19 +114,11 @@ class Reading:
         """All records of a run with their positions, oldest first."""
         check_id(run)
         with self._rows() as rows:
-            places = [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
+            places = _places_of(rows, run)
             return [(number(place), row) for place, row in zip(places, rows.get_many("log", places), strict=True)]
 
     def called(self, parent: bytes, after: int = 0, limit: int = 64) -> list[tuple[int, list[tuple[int, bytes]]]]:
-        """
-        The next runs that were born under this one, in call order: of each the position of its birth, and its records with their
-        positions, oldest first.
-
-        Args:
-            parent: The run that called them.
-            after: Only runs that were born behind this position.
-            limit: At most so many runs; fewer where they have many records, and none only where there are none.
-        """
+        """The next runs that were born under this one, in call order: see `pluperfect.hooks.Log.called`."""
         check_id(parent)
         check_whole("A position and a limit", after, limit)
         after = max(after, 0)
@@ -304,6 +296,11 @@ def _page(
     return found, 0
 
 
+def _places_of(rows: Rows, run: bytes) -> list[bytes]:
+    """Where the records of a run stand."""
+    return [place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))]
+
+
 def _places(rows: Rows, runs: list[bytes]) -> list[list[bytes]]:
     """Where the records of these runs stand; of the first of them, where they have very many."""
     if not runs:
@@ -320,7 +317,7 @@ def _places(rows: Rows, runs: list[bytes]) -> list[list[bytes]]:
     found: list[list[bytes]] = []
     total = 0
     for run in runs:
-        found.append([place for _, place in rows.scan("idx", idx_key(run, 1), idx_key(run, _LAST_SEQ))])
+        found.append(_places_of(rows, run))
         total += len(found[-1])
         if total >= _LOOK:
             break

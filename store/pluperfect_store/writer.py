@@ -469,9 +469,8 @@ class Writer:
         if queue:
             self._bytes -= size
             self._due = time.monotonic()
-            if (
-                self._pressed and self._bytes < _QUEUE_BYTES // 2
-            ):  # not for each batch: to wait again costs more than to wait
+            # Not for each batch: to wait again costs more than to wait.
+            if self._pressed and self._bytes < _QUEUE_BYTES // 2:
                 self._room.notify_all()
         else:
             self._emptied()

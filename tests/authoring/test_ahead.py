@@ -7,24 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pluperfect
-from pluperfect import flow, hookimpl, task
+from dying import Dies
+from pluperfect import flow, task
 from pluperfect.errors import RuleError
 from pluperfect.testing import FakeClock
-
-
-class Dies:
-    """Stands for the death of a process: from the n-th proposal on, nothing more is recorded by this one."""
-
-    name = "dies"
-
-    def __init__(self, after):
-        self.left = after
-
-    @hookimpl
-    def review(self, run, proposal, definition):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("this process is dead")
 
 
 def opened(store, *plugins):

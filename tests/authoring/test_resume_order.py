@@ -10,26 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pluperfect
+from dying import Dies
 from pluperfect import flow, hookimpl, task
 from pluperfect.authoring import cues
 from pluperfect.errors import Divergence, RuleError
 from pluperfect.futures import as_completed
 from pluperfect.testing import FakeClock
-
-
-class Dies:
-    """Stands for the death of a process: from the n-th proposal on, nothing more is recorded by this one."""
-
-    name = "dies"
-
-    def __init__(self, after):
-        self.left = after
-
-    @hookimpl
-    def review(self, run, proposal, definition):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("this process is dead")
 
 
 def lives(store, call, deaths):

@@ -62,9 +62,9 @@ class Ahead:
                 return
             self._size = min(self._size * 2, _MOST)
             self._after = called[-1][0]
-            found = {run.id: run for _, _, run in called if run.final and _generation(run) == self._generation}
+            found = {
+                run.id: run
+                for _, _, run in called
+                if run.final and run.spec is not None and run.spec.generation == self._generation
+            }
         self._read.update(found)
-
-
-def _generation(run: Run) -> int | None:
-    return None if run.spec is None else run.spec.generation

@@ -279,9 +279,8 @@ class Future(Generic[R]):
             raise state
         if self._ticket is not None:
             here = current_frame.get()
-            if (
-                here is None or here.session is not self.caller.session
-            ):  # outside of its flow only what is durable is seen
+            # Outside of its flow only what is durable is seen.
+            if here is None or here.session is not self.caller.session:
                 self._ticket.wait()
         return cast(R, state.result(raise_on_failure))
 
