@@ -296,3 +296,39 @@ def test_a_flow_that_no_longer_makes_a_recorded_call_does_not_wait_for_it(store)
     both[0] = False
     with pluperfect.open(store, clock=FakeClock(), entry_points=False):
         assert asyncio.run(whole()) == [1]
+
+
+def test_an_answer_waits_for_one_that_was_there_before_it_also_where_that_call_is_just_being_made(store):
+    @task
+    async def slow(gate):
+        await gate.wait()
+
+    @task
+    async def quick(gate):
+        gate.set()
+
+    @flow
+    async def whole():
+        gate = asyncio.Event()
+        await asyncio.gather(slow(gate), quick(gate))
+
+    with pluperfect.open(store, entry_points=False) as log:
+        asyncio.run(whole())
+        root = log.run("whole").folded.id
+        first, second = log.log.children(root)
+        order, recorded = [], cues.Cues(log, root, 0)
+
+        async def made(run):
+            recorded.call(run)
+            await recorded.answer(run)
+            order.append(run)
+
+        async def again():
+            waits = asyncio.create_task(made(first))
+            await asyncio.sleep(0.0)
+            await asyncio.sleep(0.0)  # by now it has looked, and waits for the call that has not come
+            await made(second)
+            await waits
+
+        asyncio.run(again())
+    assert order == [second, first]

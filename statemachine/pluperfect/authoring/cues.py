@@ -101,7 +101,8 @@ class Cues:
         while self._at < len(self._births) and self._births[self._at][1] in self._made:
             self._at += 1
         if self._waiting:
-            self._give_cues()
+            # Not at once: this call may have been answered before those that wait, and does not wait itself yet.
+            self._waiting[0][2].get_loop().call_soon(self._give_cues)
 
     def like(self, key: str, map_index: int | None, inputs: tuple[Input, ...]) -> bytes | None:
         """A recorded call of the same task with the very same inputs, which has not been made yet."""
