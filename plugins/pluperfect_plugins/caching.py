@@ -420,7 +420,7 @@ def review(run: Run, proposal: Proposal) -> Verdict | None:
     The hit may come from the cache index, whoever made the key, or from an earlier attempt of the caller.
     """
     facts = proposal.facts
-    if facts.hit is None or not isinstance(proposal.to, Running) or not isinstance(run.state, Pending):
+    if facts.hit is None or type(proposal.to) is not Running or type(run.state) is not Pending:
         return None
     if facts.key is None:
         return Verdict(to=Cached(source=facts.hit), why="an earlier attempt of the caller has this result")

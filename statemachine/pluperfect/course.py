@@ -75,18 +75,20 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
     Returns:
         The run where it came to rest: final, paused, or refused (then ``run.ruling`` says by whom).
     """
-    unpause = unpause and isinstance(run.state, Retrying)  # what pauses from now on stays paused
+    unpause = unpause and type(run.state) is Retrying  # what pauses from now on stays paused
     if run.ruling is not None and run.ruling.until is not None:
         yield Sleep(run.ruling.until)
-    if isinstance(run.state, Running):
+    if type(run.state) is Running:
         answer: Any = yield Ask("on_interrupt", run.state)
         run = yield from propose(after_interruption(answer, run))
         if run.ruling is not None:
             return run  # it stays in doubt: what may not be given up or retried is not called again either
     ready = not waits  # whether the arguments are resolved: each process that carries the run out does it once
-    while not run.final:
+    while True:
         state = run.state
-        if isinstance(state, Running):
+        if state is None or state.final:
+            return run
+        if type(state) is Running:
             if intent:
                 yield Durable()
             outcome: State = yield Call(run)
@@ -96,21 +98,20 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
                 run = yield from propose(Failed(cause="refused", message=_refusal(run)))
         else:
             begun = Running(loop_count=run.loop_count)
-            if isinstance(state, Retrying):
+            if type(state) is Retrying:
                 if state.cause == "paused" and not unpause:
                     return run
                 unpause = False
                 if state.cause != "paused":
                     yield Sleep(state.due)
                 begun = Running(attempt=run.attempt + 1, loop_count=run.loop_count)
-            elif isinstance(state, Pending) and state.due is not None:
+            elif type(state) is Pending and state.due is not None:
                 yield Sleep(state.due)
             obstacle: Failed | None = None if ready else (yield Resolve())
             ready = True
             run = yield from propose(obstacle or begun)
         if run.ruling is not None:
             return run
-    return run
 
 
 def propose(to: State) -> Generator[Effect, Any, Run]:
@@ -118,7 +119,7 @@ def propose(to: State) -> Generator[Effect, Any, Run]:
     facts = NO_FACTS
     while True:
         answer: Run | Question = yield Propose(to, facts)
-        if isinstance(answer, Question):
+        if type(answer) is Question:
             said: Any = yield Ask(answer.option, to if answer.about is None else answer.about)
             facts = Facts(answers={**(facts.answers or {}), answer.option: said})
         elif answer.ruling is not None and answer.ruling.until is not None:

@@ -363,7 +363,12 @@ class Attending(Struct, frozen=True):
         """The context managers to enter around the call, outermost first."""
         entered: list[AbstractContextManager[Any]] = []
         for impl in self.entering:
-            manager = _blamed(impl.plugin, "during", impl.call, run, definition)
+            try:
+                manager: AbstractContextManager[Any] | None = impl.call(run, definition)
+            except PluperfectError:
+                raise
+            except Exception as error:
+                raise _blame(impl.plugin, "during", error) from error
             if manager is not None:
                 entered.append(manager)
         return entered
@@ -411,9 +416,12 @@ def _adapted(function: Callable[..., Any], arguments: tuple[str, ...], wanted: t
     """The function, called with all arguments of its hook by position, whichever of them it names."""
     if wanted == arguments:
         return function
-    if wanted == arguments[: len(wanted)]:  # mostly the first ones, and rules are asked often
-        upto = len(wanted)
-        return lambda *given: function(*given[:upto])
+    if wanted == arguments[:2] and len(arguments) == 3:  # as most rules are written, which are asked often
+
+        def of_two(first: Any, second: Any, _: Any) -> Any:
+            return function(first, second)
+
+        return of_two
     picks = [arguments.index(name) for name in wanted]
     return lambda *given: function(*[given[pick] for pick in picks])
 
@@ -424,7 +432,11 @@ def _blamed(plugin: str, hook: str, call: Callable[..., Any], *arguments: Any) -
     except PluperfectError:
         raise
     except Exception as error:
-        raise PluginError(f"Plugin {plugin!r} raised {type(error).__name__} in {hook}(): {error}") from error
+        raise _blame(plugin, hook, error) from error
+
+
+def _blame(plugin: str, hook: str, error: Exception) -> PluginError:
+    return PluginError(f"Plugin {plugin!r} raised {type(error).__name__} in {hook}(): {error}")
 
 
 def _explain(plugin: Any, error: Exception) -> str:

@@ -97,7 +97,7 @@ class Body(Struct, frozen=True, gc=False):
     """An entry, encoded as far as that is possible before its place in the log is known."""
 
     type: str
-    data: bytes
+    data: Raw
     values: tuple[Packed, ...] = ()
     digests: tuple[bytes, ...] = ()
     """SHA-256 of each value."""
@@ -341,7 +341,7 @@ def body_of(entry: Entry) -> Body:
             if state.name == "Running" and type(attempt) is type(count) is int:
                 if attempt == count == 1:
                     return _START
-                return Body("transition", _encode(((Running.code, "", attempt, count),)), sure=True)
+                return Body("transition", Raw(_encode(((Running.code, "", attempt, count),))), sure=True)
         elif type(state) is Completed:
             value = state.data
             if state.name == "Completed" and type(value) is Packed and value.code != RESULT:
@@ -359,21 +359,22 @@ def _digests(values: Iterable[Packed]) -> tuple[bytes, ...]:
     return tuple([value.digest for value in values])
 
 
-_START: Final = Body("transition", _encode(((Running.code,),)), sure=True)
+_START: Final = Body("transition", Raw(_encode(((Running.code,),))), sure=True)
 
 
 @cache
-def _end(code: int) -> bytes:
+def _end(code: int) -> Raw:
     """The body of an end whose only value is of this code."""
-    return _encode(((Completed.code, "", Ext(code, b"\0")),))
+    return Raw(_encode(((Completed.code, "", Ext(code, b"\0")),)))
 
 
-def _detached(body: Any) -> tuple[bytes, list[Packed]]:
+def _detached(body: Any) -> tuple[Raw, list[Packed]]:
     """A body encoded, and the values that it names."""
     coder = _coder()
-    coder.found = found = list[Packed]()
+    found: list[Packed] = []
+    coder.found = found
     try:
-        return coder.encode(body), found
+        return Raw(coder.encode(body)), found
     finally:
         coder.found = []
         _coders.append(coder)
@@ -406,7 +407,7 @@ def seal(run: bytes, seq: int, at: float, body: Body, prev: bytes, epoch: int) -
         prev: The leaf hash of the run's record before it (GENESIS for the first).
         epoch: The term of the writer.
     """
-    return _sealed((run, seq, round(at * 1e6), epoch, body.type, 1, prev, Raw(body.data)), body.values, body.digests)
+    return _sealed((run, seq, round(at * 1e6), epoch, body.type, 1, prev, body.data), body.values, body.digests)
 
 
 def _sealed(record: tuple[Any, ...], values: Sequence[Packed], digests: Sequence[bytes]) -> tuple[bytes, bytes]:
@@ -414,7 +415,8 @@ def _sealed(record: tuple[Any, ...], values: Sequence[Packed], digests: Sequence
     raw = _encode(record)
     if not values:
         return _encode((raw, ())), sha256(b"\0" + raw).digest()
-    return _encode((raw, [*map(_stored, values)])), _leaf(raw, digests)
+    stored = (_stored(values[0]),) if len(values) == 1 else tuple(map(_stored, values))
+    return _encode((raw, stored)), sha256(b"".join((b"\0", raw, *digests))).digest()
 
 
 def seal_note(
@@ -422,7 +424,7 @@ def seal_note(
 ) -> tuple[bytes, bytes, tuple[Packed, ...]]:
     """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
     data, values = _detached(body)
-    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)), values, _digests(values))
+    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, data), values, _digests(values))
     return row, leaf, (*values,)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, final
 
 from msgspec import Struct
 
@@ -61,6 +61,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     last: bool = False
 
 
+@final
 class Question(Struct, frozen=True):
     """A rule wants to know what the callable of an option says before it judges."""
 
@@ -96,9 +97,15 @@ def settle(
     seq, facts = run.seq + 1, proposal.facts
     if verdict is None:
         to, state = proposal.to, run.state
-        if type(to) is Pending or type(to) not in TABLE[None if state is None else type(state)]:
+        if type(to) not in TABLE[None if state is None else type(state)] or (type(to) is Pending and to.spec is None):
             _check(run, to, by)
         return Transition(seq, proposal.at, to, None, "", "", facts, epoch)
+    return _spoken(run, proposal, verdict, by, epoch)
+
+
+def _spoken(run: Run, proposal: Proposal, verdict: Verdict, by: str, epoch: int) -> Entry | Question:
+    """What comes of a proposal to which a rule has spoken."""
+    seq, facts = run.seq + 1, proposal.facts
     given = [name for name in ("to", "refuse", "delay", "ask") if getattr(verdict, name) is not None]
     if len(given) != 1:
         what = " and ".join(given) or "nothing"

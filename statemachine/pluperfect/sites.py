@@ -41,20 +41,21 @@ def call_site() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module not in _known_ours and not _is_ours(module):
+        if not (_ours[module] if module in _ours else _is_ours(module)):
             return _site(frame, module, frame.f_lineno)
         frame = frame.f_back
     return ""
 
 
-_known_ours: Final[set[str]] = set()
+_ours: Final[dict[str, bool]] = {}
+"""Of each module whether it is this library's."""
 
 
 def _is_ours(module: str) -> bool:
-    if module.partition(".")[0] not in _OURS:
-        return False
-    _known_ours.add(module)
-    return True
+    ours = _ours.get(module)
+    if ours is None:
+        ours = _ours[module] = module.partition(".")[0] in _OURS
+    return ours
 
 
 def innermost(error: BaseException) -> TracebackType | None:

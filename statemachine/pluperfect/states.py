@@ -24,7 +24,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast, final
 
 import msgspec
 from msgspec import Struct
@@ -295,7 +295,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
 
     def is_completed(self) -> bool:
         """Whether there is a result: Completed or Cached."""
-        return isinstance(self, _COMPLETED)
+        return type(self) in _COMPLETED
 
     def is_failed(self) -> bool:
         """Whether the run ended without a result: Failed for any cause, or TimedOut."""
@@ -453,6 +453,7 @@ class _WithData(State, frozen=True, array_like=True, dict=True, metaclass=_Kind)
         return self.unpacked(data)
 
 
+@final
 class Pending(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=1):
     """Born, and not begun. The first record of every run; it holds the Spec."""
 
@@ -469,6 +470,7 @@ class Pending(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, t
         return StateType.PENDING if self.due is None else StateType.SCHEDULED
 
 
+@final
 class Running(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=2):
     """The body is being called."""
 
@@ -482,6 +484,7 @@ class Running(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, t
     name: str = "Running"
 
 
+@final
 class Retrying(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=3):
     """Between two attempts. The causes error, timeout and returned spend the retry budget."""
 
@@ -509,6 +512,7 @@ class Retrying(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, 
         return super()._outcome()
 
 
+@final
 class Looped(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=4):
     """One iteration is done, the next has not begun."""
 
@@ -522,6 +526,7 @@ class Looped(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, ta
     name: str = "Looped"
 
 
+@final
 class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
     """Answered without the body."""
 
@@ -535,6 +540,7 @@ class Cached(_WithData, frozen=True, array_like=True, dict=True, tag=5):
     name: str = "Cached"
 
 
+@final
 class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
     """The body returned."""
 
@@ -545,7 +551,7 @@ class Completed(_WithData, frozen=True, array_like=True, dict=True, tag=6):
     name: str = "Completed"
 
 
-_COMPLETED: Final = (Completed, Cached)
+_COMPLETED: Final = frozenset({Completed, Cached})
 
 _TYPES: Final = {
     "Pending": StateType.PENDING,
@@ -562,6 +568,7 @@ _BY_LABEL: Final = {"cancelled": StateType.CANCELLED, "crashed": StateType.CRASH
 _LABELS: Final = {"upstream": "NotReady", "crashed": "Crashed", "cancelled": "Cancelled"}
 
 
+@final
 class Failed(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=7):
     """The run ended without a result."""
 
@@ -588,6 +595,7 @@ class Failed(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, ta
         return _exception(self)
 
 
+@final
 class TimedOut(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, tag=8):
     """The deadline passed and no attempt is left."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from typing import Any, Final
+from typing import Any, Final, final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -122,6 +122,7 @@ NO_FACTS: Final = Facts()
 """The rules were told nothing besides the run and the time."""
 
 
+@final
 class Transition(Struct, frozen=True):
     """
     One move of a run.
@@ -155,6 +156,7 @@ class Transition(Struct, frozen=True):
         return f"{line}: {self.why}" if self.why else line
 
 
+@final
 class Ruling(Struct, frozen=True):
     """
     A proposal that moved nothing, since a rule refused it or put it off. It stands in the log all the same.
@@ -194,6 +196,7 @@ Entry = Transition | Ruling
 """What a log holds of a run: a move, or a proposal that moved nothing."""
 
 
+@final
 class Run(Struct, frozen=True):
     """
     One run, folded from its log.

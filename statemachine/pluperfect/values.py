@@ -56,11 +56,11 @@ class Packed:
         run: The run in whose record it was read; empty for one that was packed here.
     """
 
-    __slots__ = ("_data", "_kept", "code", "run")
+    __slots__ = ("_kept", "code", "held", "run")
 
     def __init__(self, code: int, data: bytes, run: bytes = b"") -> None:
         self.code: int = code
-        self._data: bytes | None = data
+        self.held: bytes | None = data  # the bytes, where they are in memory
         self._kept: _Kept | None = None
         self.run: bytes = run
 
@@ -75,30 +75,25 @@ class Packed:
     ) -> Packed:
         """A value of this size whose bytes are found by their SHA-256."""
         made = cls(code, b"", run)
-        made._data, made._kept = None, _Kept(digest, size, fetch)
+        made.held, made._kept = None, _Kept(digest, size, fetch)
         return made
 
     @property
     def size(self) -> int:
         """How many bytes there are."""
-        return len(self._data) if self._data is not None else self._elsewhere.size
+        return len(self.held) if self.held is not None else self._elsewhere.size
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of the bytes."""
-        kept = self._kept
+        kept, data = self._kept, self.held
         if kept is not None:
             return kept.digest
-        data = self.data
+        assert data is not None
         found = sha256(data).digest()
         if len(data) > INLINE:  # of others it is computed again: to keep it takes as much as they do
             self._kept = _Kept(found, len(data), None)
         return found
-
-    @property
-    def held(self) -> bytes | None:
-        """The bytes, where they are in memory."""
-        return self._data
 
     @property
     def data(self) -> bytes:
@@ -108,7 +103,7 @@ class Packed:
         Raises:
             RedactedValue: They are not in the log any more.
         """
-        data = self._data
+        data = self.held
         if data is None:
             kept = self._elsewhere
             data = None if kept.fetch is None else kept.fetch(kept.digest)
@@ -117,7 +112,7 @@ class Packed:
                     f"This value ({codec_of(self)}, {kept.size} bytes, SHA-256 {kept.digest.hex()}) is not in the log: it was"
                     " redacted, or left out when the log was written. `pluperfect verify` says which."
                 )
-            self._data = data
+            self.held = data
         return data
 
     @property
@@ -131,15 +126,15 @@ class Packed:
             return NotImplemented
         if self.code != other.code or self.size != other.size:
             return False
-        if self._data is not None and other._data is not None:
-            return self._data == other._data
+        if self.held is not None and other.held is not None:
+            return self.held == other.held
         return self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash((self.code, self.size))
 
     def __repr__(self) -> str:
-        shown = repr(self._data) if self._data is not None else f"sha256 {self._elsewhere.digest.hex()[:16]}"
+        shown = repr(self.held) if self.held is not None else f"sha256 {self._elsewhere.digest.hex()[:16]}"
         return f"Packed({codec_of(self)}, {shown})"
 
     def __reduce__(self) -> Any:

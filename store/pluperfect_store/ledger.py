@@ -75,7 +75,7 @@ _MOST_JOINED: Final = 1 << 16
 """Bytes; what is one append cannot be committed piece by piece."""
 
 
-_GIST: Final = attrgetter("gist")
+_RUN: Final = attrgetter("run")
 
 
 IMPORTED: Final = "store/imported"
@@ -461,20 +461,25 @@ class Batch:
         idx: list[tuple[bytes, bytes]] = []
         leaves: list[bytes] = []
         rows: list[View] = []
-        before = [self._checked(piece, op) for piece in op.pieces]
-        for piece, head in zip(op.pieces, before, strict=True):
+        before: list[Head | None] = []
+        for piece in op.pieces:
+            before.append(self._checked(piece, op))
+        for piece in op.pieces:
+            head = before[len(heads)]
             run, first = piece.run, position + 1
             prev = GENESIS if head is None else head.leaf
-            gists = [*map(_GIST, piece.lines)]
-            for line, told in zip(piece.lines, gists, strict=True):
-                row, prev = seal(run, line.seq, line.at, line.body, prev, epoch)
+            gists: list[Gist] = []
+            for line in piece.lines:
+                seq, told = line.seq, line.gist
+                gists.append(told)
+                row, prev = seal(run, seq, line.at, line.body, prev, epoch)
                 position += 1
                 place = u64(position)
                 log.append((place, row))
                 leaves.append(prev)
-                idx.append((idx_key(run, line.seq), place))
-                if head is None or not head.imported:
-                    rows += lasting(run, position, line.seq, told)
+                idx.append((idx_key(run, seq), place))
+                if (seq == 1 or told.key is not None) and (head is None or not head.imported):
+                    rows += lasting(run, position, seq, told)
             heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
@@ -558,7 +563,7 @@ class Batch:
                 raise self._conflict(piece, actual)
             return head
         top = head if run == root else self.head(root)
-        if top is None and run != root and not any(other.run == root for other in op.pieces):
+        if top is None and run != root and root not in {*map(_RUN, op.pieces)}:
             raise Conflict(
                 f"Run {run.hex()} cannot be recorded: its root {root.hex()} is not in the log. An earlier append, of the"
                 " root's birth, was refused, or never made. Nothing was written.",
@@ -717,7 +722,7 @@ class Batch:
             tables["idx"] = dict(self._idx)
         if self._trail is not None:
             deletes = self._trailing(self._trail, tables, deletes, settle=settle)
-        puts = {table: sorted(rows.items()) for table, rows in tables.items()}
+        puts = {table: [(key, rows[key]) for key in sorted(rows)] for table, rows in tables.items()}
         if self._log:
             puts["log"] = self._log
         if self._cut:

@@ -29,7 +29,7 @@ from .folding import projected
 from .gates import Gate, MapResized
 from .layout import FILE_FROM
 from .leases import living
-from .ledger import Batch, Rows, claiming, end_of, prepare, releasing
+from .ledger import Batch, Prepared, Rows, claiming, end_of, prepare, releasing
 from .proving import Proving
 from .reading import check_timeout, check_whole
 from .tickets import Pending
@@ -126,11 +126,6 @@ class Store:
         return get_current_settings().lease_seconds
 
     # --- for the logs
-
-    @property
-    def unwritable(self) -> str:
-        """Why nothing may be written here; empty where it may."""
-        return self.environment().unwritable
 
     def compact(self) -> Compacted:
         """Write the file anew, while nobody, here or elsewhere, has it open."""
@@ -343,6 +338,14 @@ def _give_back(store: Store) -> None:
                 del _stores[key]
 
 
+def _without_files(op: Prepared, files: Files) -> Prepared:
+    """The same append without the values that are files of their own, which are put there."""
+    large = [value for value in op.blobs if value.size > FILE_FROM]
+    for value in large:
+        files.put(value.digest, value.data)
+    return replace(op, blobs=tuple(value for value in op.blobs if value not in large))
+
+
 class LmdbLog(Proving):
     """
     A log in a folder.
@@ -389,8 +392,9 @@ class LmdbLog(Proving):
 
     def _writable(self) -> Store:
         store = self._open_store()
-        if store.unwritable:
-            raise StoreUnwritable(store.unwritable)
+        why = store.environment().unwritable
+        if why:
+            raise StoreUnwritable(why)
         return store
 
     def _rows(self) -> AbstractContextManager[Rows]:
@@ -400,12 +404,7 @@ class LmdbLog(Proving):
         """Append entries, all parts or none; see `pluperfect.hooks.Log.append`."""
         op = prepare(parts, epoch, claim=claim)
         store = self._writable()
-        if op.blobs:
-            large = [value for value in op.blobs if value.size > FILE_FROM]
-            for value in large:
-                store.files.put(value.digest, value.data)
-            op = replace(op, blobs=tuple(value for value in op.blobs if value not in large))
-        return store.writer.append(op, hold)
+        return store.writer.append(_without_files(op, store.files) if op.blobs else op, hold)
 
     def claim(self, root: bytes, at: float) -> int:
         """Take a tree over; see `pluperfect.hooks.Log.claim`."""

@@ -61,7 +61,8 @@ class Tree:
 
     def extend(self, nodes: Iterable[bytes], level: int = 0) -> None:
         """Append leaves; or, at a size that theirs divide, the roots of whole subtrees of this level."""
-        peaks, tops, new = self.peaks, list[bytes](), [*nodes]
+        peaks, new = self.peaks, [*nodes]
+        tops: list[bytes] = []
         index = self.size >> level
         self.size += len(new) << level
         while new:  # the nodes of this level that are complete now, of which the first stands at `index`

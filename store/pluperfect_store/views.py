@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from pluperfect.hooks import Cell, Head
-from pluperfect.states import Completed, Pending, Retrying, Spec, usable
+from pluperfect.states import KINDS, Completed, Pending, Retrying, Spec, usable
 from pluperfect.transitions import Entry, Ruling
 
 from .layout import cache_key, child_key, due_ms, encode_value, state_key, text_key, timer_key
@@ -59,6 +59,9 @@ class Gist(Struct, frozen=True, gc=False):
     expires: float | None = None
 
 
+_MOVED: Final = {kind: Gist(kind.code, kind.final, 0) for kind in KINDS}
+"""Of most states it says no more than which they are."""
+
 _UNKNOWN: Final = Gist()
 """Of what this release does not know: the state stays."""
 
@@ -72,8 +75,8 @@ def gist(entry: Entry | None) -> Gist:
         until = entry.until if type(entry) is Ruling else None
         return Gist(0, False, None if until is None else due_ms(until))
     if type(to) is Completed:
-        key = _key_of(entry)
-        if key is not None:
+        key = entry.facts.key
+        if key is not None and usable(to.data):
             expires = entry.facts.expires
             # As float, which is how it comes back from the log: a projection of either gives the same bytes.
             expires = None if expires is None else float(expires)
@@ -84,20 +87,13 @@ def gist(entry: Entry | None) -> Gist:
         if spec is None:
             return Gist(to.code, False, due)
         return Gist(to.code, False, due, spec.root, spec.name, spec.tags, spec.parent)
-    return Gist(to.code, to.final, 0)
+    return _MOVED[type(to)]
 
 
 def birth_of(entry: Entry | None) -> Spec | None:
     """The Spec that a first entry carries."""
     state = None if entry is None else entry.to
     return state.spec if type(state) is Pending else None
-
-
-def _key_of(entry: Entry) -> str | None:
-    """The cache key under which this entry stores a result; None where it stores none."""
-    if type(entry.to) is not Completed or entry.facts.key is None:
-        return None
-    return entry.facts.key if usable(entry.to.data) else None
 
 
 def evolve(
@@ -120,11 +116,11 @@ def evolve(
     else:
         born, root = before.born, before.root
     state, outcome, due = before.state, before.outcome, before.due
-    for place, told in zip(places, gists, strict=True):
+    for nth, told in enumerate(gists):
         if told.state:
             state = told.state
             if told.final:
-                outcome = place
+                outcome = places[nth]
         if told.due is not None:
             due = told.due
     seen = 0 if root is not None else max(before.epoch, epoch)
@@ -146,7 +142,8 @@ def lasting(run: bytes, position: int, seq: int, told: Gist) -> list[View]:
     if told.name is not None and seq == 1:
         rows: list[View] = [("by_name", text_key(told.name, position), run)]
         if told.tags:
-            rows.extend(("by_tag", text_key(tag, position), run) for tag in dict.fromkeys(told.tags))
+            for tag in dict.fromkeys(told.tags):
+                rows.append(("by_tag", text_key(tag, position), run))
         if told.parent is not None:
             rows.append(("child", child_key(told.parent, position), run))
         return rows

@@ -23,6 +23,8 @@ _INFO: Final = logging.INFO
 def announce_birth(frame: Frame) -> None:
     """``Created flow run 'x' for flow 'y'``, or the same of a task, said by the flow that called it."""
     give_a_console()
+    if not (_flows.isEnabledFor(_INFO) or _engine.isEnabledFor(_INFO)):
+        return
     spec = frame.run.birth
     above = None if frame.parent is None else frame.parent.flow
     logger = _engine if above is None else _flows
@@ -43,12 +45,9 @@ def announce_submission(frame: Frame) -> None:
 
 
 def _said_by_flow(frame: Frame, text: str) -> None:
-    if (
-        frame.run.final
-        or frame.log.script is not None
-        or frame.definition.kind == "flow"
-        or not _flows.isEnabledFor(_INFO)
-    ):
+    if not _flows.isEnabledFor(_INFO) or frame.definition.kind == "flow":
+        return
+    if frame.run.final or frame.log.script is not None:
         return
     above = None if frame.parent is None else frame.parent.flow
     if above is not None:
@@ -58,7 +57,7 @@ def _said_by_flow(frame: Frame, text: str) -> None:
 def announce(frame: Frame, state: State) -> None:
     """A transition other than birth and start, said by the run itself."""
     logger = LOGGERS[frame.definition.kind]
-    if isinstance(state, Retrying):
+    if type(state) is Retrying:
         if state.cause in ("error", "timeout", "returned"):
             if not logger.isEnabledFor(logging.WARNING):
                 return
@@ -72,7 +71,7 @@ def announce(frame: Frame, state: State) -> None:
             )
         elif logger.isEnabledFor(_INFO):
             logger.info("%s", state, extra=run_extra(frame.run))
-    elif isinstance(state, Looped):
+    elif type(state) is Looped:
         if logger.isEnabledFor(_INFO):
             text = f": {state.message}" if state.message else ""
             logger.info("Iteration %d is done%s", state.count, text, extra=run_extra(frame.run))

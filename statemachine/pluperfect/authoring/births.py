@@ -132,14 +132,15 @@ class _Call:
             log = nearest_log()
         self.request, self.parent, self.log = request, parent, log
         self.terms = terms = log.terms(authored)
-        options = terms.definition.options
-        if parent is not None and authored.kind == "flow" and options.get("idempotency_key") is not None:
+        definition = terms.definition
+        options, flow = definition.options, definition.kind == "flow"
+        if parent is not None and flow and options.get("idempotency_key") is not None:
             raise ValueError(
                 f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
                 " run of its own; inside of another run a call is found again by its place there. Call"
                 f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
             )
-        arguments = authored.binder(args, kwargs)
+        arguments = terms.bind(args, kwargs)
         self.level: str = options["durability"] or ("effect" if parent is None else parent.level)
         if self.level != "effect" and options["on_interrupt"] == "fail":
             raise ValueError(
@@ -155,9 +156,9 @@ class _Call:
                 self.bad = error
             else:
                 if args is not request.args or kwargs is not request.kwargs:
-                    arguments = authored.binder(args, kwargs)
+                    arguments = terms.bind(args, kwargs)
         self.args, self.kwargs, self.arguments = args, kwargs, arguments
-        self.inputs = inputs_of(arguments, log.hooks.pack, whole=authored.kind == "flow", waits=waits)
+        self.inputs = inputs_of(arguments, log.hooks.pack, whole=flow, waits=waits)
         if parent is None:
             key = self.key = options.get("idempotency_key")
             self.run_id = request.root_id or (
@@ -167,39 +168,39 @@ class _Call:
             self.known = (request.root_id is not None and request.forked is None) or key is not None
         else:
             self.key = None
-            self.index, self.number = request.place or parent.children.place(authored.key, authored.name)
+            self.index, self.number = request.place or parent.children.place(definition.key, definition.name)
             self.run_id = self.again(0)
             self.known = not parent.fresh
 
     def again(self, redo: int) -> bytes:
         """The id of the call where it was made so often before, each time to no use."""
-        parent, request = self.parent, self.request
+        parent, key = self.parent, self.terms.definition.key
         assert parent is not None
-        place = (request.authored.key, self.index, request.map_index, parent.salt)
-        return child_id(parent.session.root, parent.run.id, *place, redo)
+        return child_id(parent.session.root, parent.run.id, key, self.index, self.request.map_index, parent.salt, redo)
 
     def spec(self, session: Session, run_id: bytes) -> Spec:
         """What the run is born with."""
         request, parent, terms = self.request, self.parent, self.terms
-        authored, around = request.authored, current_tags.get()
-        flow = authored.kind == "flow"
+        definition, around = terms.definition, current_tags.get()
+        name, tags = definition.name, definition.tags
+        flow = definition.kind == "flow"
         return Spec(
-            authored.kind,
-            authored.name,
-            authored.key,
-            slug(run_id) if flow else f"{authored.name}-{self.number}" if parent else authored.name,
+            definition.kind,
+            name,
+            definition.key,
+            slug(run_id) if flow else name if parent is None else f"{name}-{self.number}",
             session.root,
             None if parent is None else parent.run.id,
             self.index,
             request.map_index,
             0 if parent is None else parent.salt,
             self.inputs,
-            authored.code,
-            terms.definition.version,
-            tuple(sorted({*authored.tags, *around})) if around or authored.tags else (),
+            terms.code,
+            definition.version,
+            tuple(sorted({*tags, *around})) if around else tags,
             terms.options,
             self.level,
-            authored.entry if flow else "",
+            request.authored.entry if flow else "",
             _upstream(request, session, waits=self.waits),
             self.key,
             request.site,
@@ -252,7 +253,7 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
     redo = term = 0
     if call.known:
         found = _recorded(call, may_wait=may_wait)
-        if isinstance(found, Frame):
+        if not isinstance(found, tuple):
             return found
         redo, term = found
     run_id = call.run_id
@@ -323,7 +324,7 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[int, int]:
                 _compare(run, inputs, authored)
             redo += 1
         elif run.final and (
-            authored.generates or (isinstance(run.state, Completed) and not usable(run.state.data))
+            call.terms.generates or (isinstance(run.state, Completed) and not usable(run.state.data))
         ):  # fmt: skip
             redo += 1  # it ended, but what it gave is not on record: the call is made again, beside it
         else:
@@ -347,10 +348,10 @@ def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes
             source = run.run_id if isinstance(run, Future) else run.of_run
             if source is not None:
                 found[source] = None
+    values = (*request.args, *request.kwargs.values()) if request.kwargs else request.args
     for sources in (session.sources, session.log.items):
-        if sources.known:
-            for source in sources.among((*request.args, *request.kwargs.values())):
-                found[source] = None
+        for source in sources.among(values):
+            found[source] = None
     return tuple(found) if found else ()
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -46,7 +47,7 @@ def call_body(frame: Frame) -> State:
         ended = True
     finally:
         try:
-            if frame.called:
+            if frame.has_called():
                 _close_generators(frame)
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
@@ -54,7 +55,7 @@ def call_body(frame: Frame) -> State:
             frame.deadline = None
         finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
             try:
-                if frame.called or frame.runner is not None:
+                if frame.has_called() or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
@@ -68,7 +69,7 @@ def _led(frame: Frame) -> Any:
     """What the function returns once all that it has called is ended."""
     frame.checkpoint()  # its time may have come to an end while it waited to begin
     value = _value_of(frame)
-    if frame.called:
+    if frame.has_called():
         for future in _left_open(frame):
             future.wait()
     frame.checkpoint()
@@ -109,7 +110,7 @@ async def await_body(frame: Frame) -> State:
         ended = True
     finally:
         try:
-            if frame.called:
+            if frame.has_called():
                 await _close_all_generators(frame)
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
@@ -117,7 +118,7 @@ async def await_body(frame: Frame) -> State:
             frame.deadline = None
         finally:
             try:
-                if frame.called or frame.runner is not None:
+                if frame.has_called() or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 current_frame.reset(token)
@@ -137,7 +138,7 @@ async def _awaited(frame: Frame, limiter: asyncio.Timeout | None) -> Any:
             value = await _returned(frame)
         if limiter.expired():
             raise TimeoutError  # the body has swallowed its cancellation; its end comes too late
-    if frame.called:
+    if frame.has_called():
         for future in _left_open(frame):
             await await_end(future)
     frame.checkpoint()
@@ -241,16 +242,17 @@ async def iterate_body_async(frame: Frame) -> AsyncGenerator[Any, Any]:
 
 def _value_of(frame: Frame) -> Any:
     """What the function returns; a generator that it returns is consumed, here, where its prints and calls belong."""
-    authored = frame.definition.owner
     if frame.remote is not None:
         from .abroad import call_abroad
 
         return call_abroad(frame)
-    if frame.limit and authored.kind == "task":
-        return call_within(
-            frame.limit, lambda: _listed(authored.fn(*frame.args, **frame.kwargs)), frame.abandoned
-        )  # fmt: skip
-    return _listed(authored.fn(*frame.args, **frame.kwargs))
+    if frame.limit and frame.definition.kind == "task":
+        return call_within(frame.limit, partial(_plainly, frame), frame.abandoned)
+    return _plainly(frame)
+
+
+def _plainly(frame: Frame) -> Any:
+    return _listed(frame.definition.fn(*frame.args, **frame.kwargs))
 
 
 def _listed(value: Any) -> Any:

@@ -43,12 +43,6 @@ __all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
 # --- the interpreters -------------------------------------------------------------------------------------
 
 
-def drive(steps: Course, frame: Frame) -> None:
-    """Lead a run through its course, blocking where it has to wait."""
-    for _ in drive_in_steps(steps, frame):
-        pass
-
-
 def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, None]:
     """
     Lead a run through its course, left wherever it waits for a commit: it yields the ticket.
@@ -74,7 +68,7 @@ async def drive_async(steps: Course, frame: Frame) -> Run:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        answer = await (await_body(frame) if isinstance(effect, Call) else perform_async(effect, frame))
+        answer = await (await_body(frame) if type(effect) is Call else perform_async(effect, frame))
 
 
 def drive_generator(steps: Course, frame: Frame) -> Generator[Any, Any, Run]:
@@ -85,7 +79,7 @@ def drive_generator(steps: Course, frame: Frame) -> Generator[Any, Any, Run]:
             effect = steps.send(answer)
         except StopIteration as end:
             return end.value
-        if isinstance(effect, Call):
+        if type(effect) is Call:
             try:
                 yield from iterate_body(frame)
             except GeneratorExit:  # it was closed, and has seen to its end
@@ -104,13 +98,13 @@ def perform(effect: Any, frame: Frame) -> Any:
             for waiting in tell(frame, answer):
                 finish_awaitable(waiting)
         return answer
-    if isinstance(effect, Durable):
+    if type(effect) is Durable:
         return None if frame.ticket is None else frame.ticket.wait()
-    if isinstance(effect, Resolve):
+    if type(effect) is Resolve:
         for future in upstream.waits_for(frame):
             future.wait()
         return upstream.resolve(frame)
-    if isinstance(effect, Ask):
+    if type(effect) is Ask:
         return _ask(frame, effect)
     frame.send()
     return frame.log.clock.sleep_until(effect.until)
@@ -118,20 +112,20 @@ def perform(effect: Any, frame: Frame) -> Any:
 
 async def perform_async(effect: Any, frame: Frame) -> Any:
     """Carry out any effect but a call of the body, without blocking the event loop."""
-    if isinstance(effect, Propose):
+    if type(effect) is Propose:
         answer = frame.propose(effect)
         if frame.untold and frame.ticket is not None and not frame.ticket.done:
             await _committed(frame.ticket)
         for waiting in tell(frame, answer):
             await waiting
         return answer
-    if isinstance(effect, Durable):
+    if type(effect) is Durable:
         return None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
-    if isinstance(effect, Resolve):
+    if type(effect) is Resolve:
         for future in upstream.waits_for(frame):
             await await_end(future)
         return upstream.resolve(frame)
-    if isinstance(effect, Ask):
+    if type(effect) is Ask:
         return await _ask_async(frame, effect)
     frame.send()
     return await frame.log.clock.wait_until(effect.until)
@@ -139,7 +133,7 @@ async def perform_async(effect: Any, frame: Frame) -> Any:
 
 def tell(frame: Frame, answer: Any) -> list[Any]:
     """Tell the recorders what was recorded, once it is durable. What they want awaited is given back."""
-    if not frame.untold or not isinstance(answer, Run):
+    if not frame.untold or type(answer) is not Run:
         return []
     if frame.ticket is not None:
         frame.ticket.wait()
@@ -212,29 +206,6 @@ async def _committed(ticket: Any) -> None:
 
 
 # --- direct calls -----------------------------------------------------------------------------------------
-
-
-class under_way:  # noqa: N801 - reads as what it says
-    """While a direct call is under way its caller knows of it, to end it should its own time be up."""
-
-    __slots__ = ("_frame",)
-
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-
-    def __enter__(self) -> None:
-        if self._frame.parent is not None:
-            self._frame.parent.children.active.add(self._frame)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        parent = self._frame.parent
-        if parent is None:
-            if kind is not None:
-                self._frame.session.release()
-        else:
-            parent.children.active.discard(self._frame)
-            if kind is not None:
-                parent.children.count(self._frame)  # interrupted on its way: it ends with its caller
 
 
 def begin(frame: Frame) -> Course:
@@ -351,15 +322,22 @@ def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def call(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is not async."""
+    if current_frame.get() is not None:  # no root: nobody else carries it out
+        return _called(request, return_state=return_state)
     with in_turn(request):
-        frame = born(request)
-        announce_call(frame)
-        if frame.run.final:
-            announce_obstacle(frame)
-        else:
-            with under_way(frame):
-                drive(begin(frame), frame)
-        return conclude(frame, return_state=return_state)
+        return _called(request, return_state=return_state)
+
+
+def _called(request: Request, *, return_state: bool) -> Any:
+    frame = born(request)
+    announce_call(frame)
+    if frame.run.final:
+        announce_obstacle(frame)
+    else:
+        with frame:
+            for _ in drive_in_steps(begin(frame), frame):
+                pass  # gone on with, it waits
+    return conclude(frame, return_state=return_state)
 
 
 def _is_being_cancelled() -> bool:
@@ -378,7 +356,7 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
             await frame.await_turn()
             await announce_obstacle_async(frame)
         else:
-            with under_way(frame):
+            with frame:
                 try:
                     await drive_async(begin(frame), frame)
                 except FlowStopped:
@@ -402,7 +380,7 @@ def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]
         if frame.run.final:
             announce_obstacle(frame)
         else:
-            with under_way(frame):
+            with frame:
                 try:
                     yield from drive_generator(begin(frame), frame)
                 except (GeneratorExit, FlowStopped):
@@ -423,7 +401,7 @@ async def call_generator_async(request: Request, own: list[Any]) -> AsyncGenerat
         if frame.run.final:
             await announce_obstacle_async(frame)
         else:
-            with under_way(frame):
+            with frame:
                 try:
                     steps, answer = begin(frame), None
                     while (effect := _next(steps, answer)) is not None:

@@ -44,44 +44,61 @@ _log: Final = logging.getLogger("pluperfect.engine")
 
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
+_NOBODY: Final[set[int]] = set()  # nobody is put into this one: a run with a limit has its own
+_making: Final = threading.RLock()  # held while a run is given its lock; the handler of a signal may come in between
 
 
 class Frame:
     """One run that this process carries out. Sync and async interpreters share it."""
 
-    # What most runs never have stands here once: to set it for each of them would cost as much as all that they do have.
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    cache_key: CacheKey | None = None
-    hit: tuple[Any, Any] | None = None
-    limiter: asyncio.Timeout | None = None
-    """Of a body that is awaited."""
-    live_payload: Any = NO_PAYLOAD
-    runner: Runner | None = None
-    remote: Any = None
-    """The runner that calls the body elsewhere."""
-    name: str | None = None
-    """A name that could be made only when the arguments had been resolved."""
-    closed: bool = False
-    """A generator whose consumer wants no more."""
-    generator: Any = None
-    """Refers weakly to what its consumer iterates over."""
-    outcome: State | None = None
-    assets: Any = None
-    untold: Sequence[tuple[Run, Transition]] = ()
-    abandoned: set[int] = set()  # noqa: RUF012 - nobody is put into this one: a run with a limit has its own
-    """Threads whose bodies were given up."""
-    cut_off: bool = False
-    replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None
-    """Successes of earlier attempts."""
-    shared: Shared | None = None
-    """What answers the calls of this body besides its own record."""
-    _lock: threading.Lock | None = None
-    _stopped: bool = False
-    _cues: Cues | None = None
-    _ahead: Ahead | None = None
-    _children: Children | None = None
-    _asked: dict[str, Any] | None = None
+    # As slots: most of these are read in each call, and an attribute that may also be the class's is looked for ten times as long.
+    __slots__ = (
+        "_ahead",
+        "_asked",
+        "_children",
+        "_cues",
+        "_lock",
+        "_stopped",
+        "abandoned",
+        "args",
+        "arguments",
+        "assets",
+        "attending",
+        "cache_key",
+        "closed",
+        "cut_off",
+        "deadline",
+        "definition",
+        "fresh",
+        "generator",
+        "held",
+        "hit",
+        "hold",
+        "kwargs",
+        "level",
+        "limit",
+        "limiter",
+        "live_payload",
+        "log",
+        "looked",
+        "name",
+        "outcome",
+        "parent",
+        "remote",
+        "replay",
+        "run",
+        "runner",
+        "salt",
+        "session",
+        "shared",
+        "terms",
+        "thread",
+        "ticket",
+        "turn",
+        "untold",
+        "wait_for",
+        "waits",
+    )
 
     def __init__(
         self,
@@ -98,13 +115,13 @@ class Frame:
     ) -> None:
         self.session: Session = session
         self.log: OpenLog = session.log
-        definition = terms.definition
-        self.definition: Definition = definition
-        self.run = run
-        self.parent: Frame | None = parent
+        self.terms: Terms = terms
+        self.definition: Definition = terms.definition
         self.attending: Attending = terms.attending
-        self.args = args
-        self.kwargs = kwargs
+        self.run: Run = run
+        self.parent: Frame | None = parent
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
         self.arguments: dict[str, Any] = arguments
         self.fresh: bool = fresh  # no child of this run can be in the log yet
         self.wait_for: Any = wait_for
@@ -112,22 +129,64 @@ class Frame:
         self.level: str = run.spec.durability if run.spec is not None else "effect"
         self.hold: float = HOLDS[self.level]
         self.turn: threading.Lock = threading.Lock()  # held while a proposal is judged and recorded
-        # Set here and not first when they are needed: Python gives an instance a dict of its own for what comes late.
         self.held: tuple[Entry, ...] = ()
+        self.untold: Sequence[tuple[Run, Transition]] = ()
         self.ticket: Ticket | None = None
         self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
-        self.thread: int = 0
+        self.name: str | None = None  # one that could be made only when the arguments had been resolved
+        self.cache_key: CacheKey | None = None
+        self.hit: tuple[Any, Any] | None = None
+        self.live_payload: Any = NO_PAYLOAD
+        self.outcome: State | None = None
+        self.assets: Any = None
         self.salt: int = 0
+        self.thread: int = 0
         self.deadline: float | None = None
-        self.limit: float = definition.options.get("timeout_seconds") or 0.0
-        if self.limit:
+        self.limiter: asyncio.Timeout | None = None  # of a body that is awaited
+        self.cut_off: bool = False
+        self.runner: Runner | None = None
+        self.remote: Any = None  # the runner that calls the body elsewhere
+        self.generator: Any = None  # refers weakly to what its consumer iterates over
+        self.closed: bool = False  # a generator whose consumer wants no more
+        self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
+        self.shared: Shared | None = None  # what answers the calls of this body besides its own record
+        self._lock: threading.Lock | None = None
+        self._stopped: bool = False
+        self._cues: Cues | None = None
+        self._ahead: Ahead | None = None
+        self._children: Children | None = None
+        self._asked: dict[str, Any] | None = None
+        self.limit: float = terms.limit
+        self.abandoned: set[int] = _NOBODY  # threads whose bodies were given up
+        if terms.limit:
             self.abandoned = set()
             session.watched = True
+
+    def __enter__(self) -> None:
+        """It is under way, and whoever called it knows, to end it should his own time be up."""
+        parent = self.parent
+        if parent is not None:
+            (parent._children or parent.children).active.add(self)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        parent = self.parent
+        if parent is None:
+            if kind is not None:
+                self.session.release()
+        else:
+            children = parent._children or parent.children
+            children.active.discard(self)
+            if kind is not None:
+                children.count(self)  # interrupted on its way: it ends with its caller
 
     @property
     def lock(self) -> threading.Lock:
         """Held while something is made that is made once. Most runs make nothing, and have none."""
-        return self._lock or self.__dict__.setdefault("_lock", threading.Lock())  # in one step: all get the same one
+        made = self._lock
+        if made is None:
+            with _making:
+                made = self._lock = self._lock or threading.Lock()
+        return made
 
     @property
     def children(self) -> Children:
@@ -138,8 +197,7 @@ class Frame:
                 made = self._children = self._children or Children(self.session)
         return made
 
-    @property
-    def called(self) -> bool:
+    def has_called(self) -> bool:
         """Whether the body at hand has called anything."""
         return self._children is not None
 
@@ -233,7 +291,7 @@ class Frame:
             decision = settle(run, proposal, None, "", self.session.epoch)
         else:
             decision = self._judged(proposal, verdict, by)
-        if isinstance(decision, Question):
+        if type(decision) is Question:
             return decision
         entry: Entry = decision
         if effect.by and type(entry) is Transition and not entry.by:
@@ -251,7 +309,7 @@ class Frame:
         verdict, by = self.attending.review(self.run, proposal, self.definition)
         if verdict is None or (verdict.to is not None and verdict.refuse is None and verdict.delay is None):
             born = settle(self.run, proposal, verdict, by, self.session.epoch)
-            assert not isinstance(born, Question)
+            assert type(born) is not Question
             return born, None
         spoken = settle(self.run, proposal, verdict, by, self.session.epoch)
         if not isinstance(spoken, Ruling):
@@ -285,7 +343,7 @@ class Frame:
     def record(self, *entries: Entry) -> None:
         """Append entries to the run's log, ahead of durability."""
         run, held, session = self.run, self.held, self.session
-        part = Part(run.id, session.root, run.seq - len(held), held + entries)
+        part = Part(run.id, session.root, run.seq - len(held), held + entries if held else entries)
         for entry in entries:
             run = self._evolve(run, entry)
         self.ticket = session.append(part, self.hold, self.ticket)

@@ -204,7 +204,7 @@ class Future(Generic[R]):
 
     def called_by(self, frame: Frame) -> bool:
         """Whether the body of this run, as it is called now, has submitted the call."""
-        return frame.called and frame.children is self.caller
+        return frame.has_called() and frame.children is self.caller
 
     # --- for people
 

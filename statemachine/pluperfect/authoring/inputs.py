@@ -55,7 +55,7 @@ def inputs_of(
                 packed = pack(value)
             except Exception as error:
                 packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
-            if not whole and packed is not None and len(bytes(packed.data)) > LIMIT:
+            if not whole and packed is not None and packed.size > LIMIT:
                 packed = None
         made.append(Input(name, known, packed))
     return tuple(made)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..divergences import Replay, Upgrade
     from ..histories import RecordedRun
+    from .binding import Binder
     from .definitions import Authored
     from .recovery import Recovered, Repair
     from .replaying import Script
@@ -51,6 +52,10 @@ class Terms(Struct):
         options: Those that were set to other than their default, as far as they are plain values: for the record.
         check: Makes the arguments fit the annotations; None: they are taken as they come.
         strict: Whether it only looks whether they do.
+        bind: Binds the arguments.
+        code: The digest of the function's code.
+        generates: Whether the function yields.
+        limit: Seconds that a body may take; 0: as long as it likes.
     """
 
     definition: Definition
@@ -58,6 +63,10 @@ class Terms(Struct):
     options: dict[str, Any]
     check: Validator | None
     strict: bool
+    bind: Binder
+    code: bytes
+    generates: bool
+    limit: float
 
     def validated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """
@@ -103,26 +112,37 @@ class OpenLog(Histories):
 
     def terms(self, authored: Authored) -> Terms:
         """What this log makes of a flow or task; looked at once."""
-        known = authored.known.get(self)
-        if known is None:
-            declared = self.hooks.options(authored.kind)
-            definition = authored.define(declared)
-            options = {
-                name: plain
-                for name, value in authored.given.items()
-                if name not in {"name", "description", "version", "tags", "idempotency_key"}
-                and (plain := _plain(value, declared.get(name), definition.options)) is not None
-            }
-            mode = definition.options["validate_parameters" if authored.kind == "flow" else "validate"]
-            check = None
-            if mode:
-                from .validation import Validator
+        return authored.known.get(self) or self._made(authored)
 
-                check = Validator(
-                    authored.fn, authored.binder.signature, name=authored.name, converters=self.hooks.converter
-                )
-            known = Terms(definition, self.hooks.awake(definition), options, check, mode == "strict")
-            authored.known.put(self, known)
+    def _made(self, authored: Authored) -> Terms:
+        declared = self.hooks.options(authored.kind)
+        definition = authored.define(declared)
+        options = {
+            name: plain
+            for name, value in authored.given.items()
+            if name not in {"name", "description", "version", "tags", "idempotency_key"}
+            and (plain := _plain(value, declared.get(name), definition.options)) is not None
+        }
+        mode = definition.options["validate_parameters" if authored.kind == "flow" else "validate"]
+        check = None
+        if mode:
+            from .validation import Validator
+
+            check = Validator(
+                authored.fn, authored.binder.signature, name=authored.name, converters=self.hooks.converter
+            )
+        known = Terms(
+            definition,
+            self.hooks.awake(definition),
+            options,
+            check,
+            mode == "strict",
+            authored.binder,
+            authored.code,
+            authored.generates,
+            definition.options.get("timeout_seconds") or 0.0,
+        )
+        authored.known.put(self, known)
         return known
 
     def turn(self, run: bytes) -> threading.Lock:

@@ -17,20 +17,20 @@ __all__ = ["name_run"]
 
 def name_run(frame: Frame) -> str | Failed | None:
     """The name that the user's template or callable gives the run; None where there is none; Failed where it errs."""
-    authored = frame.definition.owner
-    template = frame.definition.options[f"{authored.kind}_run_name"]
+    kind = frame.definition.kind
+    template = frame.definition.options["flow_run_name" if kind == "flow" else "task_run_name"]
     if template is None:
         return None
     token = current_frame.set(frame)
     try:
         if isinstance(template, str):
-            known = {} if authored.kind == "flow" else {"task_loop_count": frame.run.loop_count}
+            known = {} if kind == "flow" else {"task_loop_count": frame.run.loop_count}
             name: Any = template.format(**{**known, **frame.arguments})
         else:
             name = template(parameters=frame.arguments) if _takes_parameters(template) else template()
         if not isinstance(name, str):
             raise TypeError(
-                f"Callable {template} for '{authored.kind}_run_name' returned type {type(name).__name__} but a string is"
+                f"Callable {template} for '{kind}_run_name' returned type {type(name).__name__} but a string is"
                 " required."
             )
     except Exception as error:

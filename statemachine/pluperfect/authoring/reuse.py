@@ -31,7 +31,7 @@ def look_up(frame: Frame, facts: Facts, at: float) -> Facts:
     Raises:
         PluginError: A plugin's ``cache_key()`` gave something else than a key.
     """
-    if frame.definition.owner.generates:
+    if frame.terms.generates:
         return facts  # its items are not on record: it can only be led again
     parent = frame.parent
     if parent is not None and parent.run.generation > parent.run.since and _may_replay(frame):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -15,6 +15,9 @@ _MOST: Final = 512
 
 _HELD: Final = frozenset({int, float, complex, str, bytes, bytearray, tuple, list, dict})
 """Cannot be referred to weakly; to try would cost more than all the rest here."""
+
+_BARE: Final = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
+"""Nothing stands in them."""
 
 _WIDE: Final = 1_000
 """A container with more items is not looked into: the look must not cost more than the call."""
@@ -28,16 +31,11 @@ class Sources:
     program shares among unrelated places (None, booleans, small numbers, words) is never remembered.
     """
 
-    __slots__ = ("_known", "_lock")
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, bytes]] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def known(self) -> bool:
-        """Whether anything is remembered."""
-        return bool(self._known)
+        # Every use of it is one step, so that threads need no lock. A plain dict would look for its first item ever longer.
+        self._known: OrderedDict[int, tuple[Any, bytes]] = OrderedDict()
 
     def remember(self, value: Any, run: bytes, *, surely: bool = False) -> None:
         """
@@ -55,10 +53,10 @@ class Sources:
         if type(value) not in _HELD:
             with suppress(TypeError):
                 held = weakref.ref(value, lambda _: self._known.pop(key, None))
-        with self._lock:
-            self._known[key] = (held, run)
-            if len(self._known) > _MOST:
-                self._known.pop(next(iter(self._known)))
+        self._known[key] = (held, run)
+        if len(self._known) > _MOST:
+            with suppress(KeyError):  # what came meanwhile from other threads has gone already
+                self._known.popitem(last=False)
 
     def forget(self, value: Any) -> None:
         """Let go of a value."""
@@ -73,23 +71,31 @@ class Sources:
         same = held() is value if isinstance(held, weakref.ref) else held is value
         return found[1] if same else None
 
-    def among(self, arguments: Iterable[Any]) -> Iterator[bytes]:
+    def among(self, arguments: Iterable[Any]) -> Sequence[bytes]:
         """The runs that computed these values, or what stands directly in them."""
+        if not self._known:
+            return ()
+        found: list[bytes] = []
         for value in arguments:
-            found = self.of(value)
-            if found is not None:
-                yield found
-                continue
-            inner: Iterable[Any] = ()
-            if isinstance(value, list | tuple):
-                inner = cast("list[Any]", value)
-            elif isinstance(value, Mapping):
-                inner = cast("Mapping[Any, Any]", value).values()
-            if inner and len(cast("list[Any]", value)) <= _WIDE:
-                for item in inner:
-                    found = self.of(item)
-                    if found is not None:
-                        yield found
+            run = self.of(value)
+            if run is not None:
+                found.append(run)
+            elif type(value) not in _BARE:
+                for item in _within(value):
+                    run = self.of(item)
+                    if run is not None:
+                        found.append(run)
+        return found
+
+
+def _within(value: Any) -> Iterable[Any]:
+    """What stands directly in a container; nothing where it is none, or too wide to be looked into."""
+    inner: Iterable[Any] = ()
+    if isinstance(value, list | tuple):
+        inner = cast("list[Any]", value)
+    elif isinstance(value, Mapping):
+        inner = cast("Mapping[Any, Any]", value).values()
+    return inner if inner and len(cast("list[Any]", value)) <= _WIDE else ()
 
 
 def _shared(value: Any) -> bool:
