@@ -11,9 +11,9 @@ A batch is one class, although a long one: what it keeps of its transaction is n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -76,6 +76,8 @@ _MOST_JOINED: Final = 1 << 16
 
 
 _RUN: Final = attrgetter("run")
+_KEY: Final = itemgetter(0)
+_NO_ROWS: Final[list[View]] = []
 
 
 IMPORTED: Final = "store/imported"
@@ -312,13 +314,13 @@ def imported_rows(note: Row) -> int:
         return 0
 
 
-class Left(NamedTuple):
+class Left(Struct):
     """What a batch leaves of all that the next one would read first."""
 
     position: int
     heads: dict[bytes, Head]
     """Of runs that have not ended, as they are committed now."""
-    leases: dict[bytes, Lease]
+    leases: Mapping[bytes, Lease | None]
     tree: Tree | None
     trail: Trail | None
 
@@ -347,7 +349,6 @@ class Batch:
         "_known",
         "_lasting",
         "_leased",
-        "_leases",
         "_leaves",
         "_log",
         "_passed",
@@ -355,6 +356,7 @@ class Batch:
         "_rows",
         "_trail",
         "_until",
+        "leases",
         "owner",
         "position",
     )
@@ -377,7 +379,7 @@ class Batch:
         self._lasting: list[View] = []
         self._blobs: dict[bytes, Packed] = {}
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
-        self._leases: dict[bytes, Lease | None] = {}  # as this batch will leave them
+        self.leases: dict[bytes, Lease | None] = {}  # of the trees that it looked at, as this batch will leave them
         self._grown: Tree | None = None
         self._leaves: list[bytes] = []  # which it has not grown by yet
         self._passed: tuple[bytes, int] | None = None  # a tree and a term that may write in it
@@ -388,7 +390,7 @@ class Batch:
         self._until = 0  # up to where the rows that are entered were imported, by the note before them
         if left is not None:
             self._leased.update(left.leases)
-            self._leases.update(left.leases)
+            self.leases.update(left.leases)
             self._grown = left.tree
 
     def left(self) -> Left:
@@ -399,8 +401,12 @@ class Batch:
                 known.pop(run, None)
             elif run in known or len(known) < _MOST_KNOWN:
                 known[run] = head
-        leases = {root: lease for root, lease in self._leases.items() if lease is not None}
-        tree = None if self._grown is None else self.tree.next()
+        leases = self.leases
+        if len(leases) > _MOST_LEASES or None in leases.values():
+            leases = {root: lease for root, lease in leases.items() if lease is not None}
+        tree = self._grown
+        if tree is not None:
+            tree.fresh = []
         return Left(self.position, known, leases if len(leases) <= _MOST_LEASES else {}, tree, self._trail)
 
     @property
@@ -424,10 +430,10 @@ class Batch:
 
     def lease(self, root: bytes) -> Lease | None:
         """Who carries out a tree, as this batch will leave it."""
-        if root not in self._leases:
+        if root not in self.leases:
             data = self._rows.get("lease", root)
-            self._leased[root] = self._leases[root] = None if data is None else decode_lease(data)
-        return self._leases[root]
+            self._leased[root] = self.leases[root] = None if data is None else decode_lease(data)
+        return self.leases[root]
 
     @property
     def tree(self) -> Tree:
@@ -495,12 +501,12 @@ class Batch:
                 self._raise_term(piece.root, epoch)
                 self._passed = (piece.root, epoch)
         if op.claim is not None:
-            self._leases[op.claim] = Lease(epoch, self.owner)
+            self.leases[op.claim] = Lease(epoch, self.owner)
             self._passed = None
         if op.release is not None:
             lease = self.lease(op.release)
             if lease is not None and (lease.epoch, lease.owner) == (epoch, self.owner):
-                self._leases[op.release] = None
+                self.leases[op.release] = None
                 self._passed = None
         return epoch
 
@@ -522,7 +528,7 @@ class Batch:
                 )
         fence = self._rows.get("meta", b"fence")
         term = 1 + max(head.epoch if head else 0, lease.epoch if lease else 0, number(fence) if fence else 0)
-        self._leases[root] = Lease(term, self.owner)
+        self.leases[root] = Lease(term, self.owner)
         self._passed = None
         if head is not None:
             self.note("lease", at, {"root": root, "epoch": term, "owner": self.described(self.owner), "why": why})
@@ -680,31 +686,34 @@ class Batch:
         Args:
             settle: Whether all views have to be complete afterwards.
         """
+        heads: dict[bytes, bytes] = {}
         tables: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         deletes: list[tuple[str, bytes]] = []
         for run, head in self._heads.items():
             before = self._before.get(run)
             if head is before:
                 continue
-            tables["head"][run] = encode_value(head)
-            if before is not None:
-                if before.state == head.state and before.due == head.due:
-                    continue
-                old, new = standing(run, before), standing(run, head)
-                deletes += [(table, key) for table, key, value in old if (table, key, value) not in new]
-                for row in new:
-                    if row not in old:
-                        tables[row[0]][row[1]] = row[2]
-            else:
-                for table, key, value in standing(run, head):
-                    tables[table][key] = value
+            heads[run] = encode_value(head)
+            if before is not None and before.state == head.state and before.due == head.due:
+                continue
+            old, new = _NO_ROWS if before is None else standing(run, before), standing(run, head)
+            for row in old:
+                if row not in new:
+                    deletes.append((row[0], row[1]))
+            for row in new:
+                if row not in old:
+                    tables[row[0]][row[1]] = row[2]
+        if heads:
+            tables["head"] = heads
         for table, key, value in self._lasting:
             if value:
                 tables[table][key] = value
             elif tables[table].pop(key, None) is None and self._rows.has(table, key):
                 deletes.append((table, key))
-        for root, lease in self._leases.items():
+        for root, lease in self.leases.items():
             before = self._leased.get(root)
+            if lease is before:
+                continue
             if lease is None:
                 if before is not None:
                     deletes.append(("lease", root))
@@ -715,14 +724,16 @@ class Batch:
                 tables["blob"][digest] = value.data
         if self._grown is not None or self._leaves:
             tree = self.tree
-            tables["meta"][b"tree"] = tree.encode()
+            tables["meta"] = {b"tree": tree.encode()}
             for level, index, node in tree.fresh:
                 tables["node"][node_key(level, index)] = node
         if self._log:
             tables["idx"] = dict(self._idx)
         if self._trail is not None:
             deletes = self._trailing(self._trail, tables, deletes, settle=settle)
-        puts = {table: [(key, rows[key]) for key in sorted(rows)] for table, rows in tables.items()}
+        puts: dict[str, list[tuple[bytes, bytes]]] = {}
+        for table, rows in tables.items():
+            puts[table] = sorted(rows.items(), key=_KEY)
         if self._log:
             puts["log"] = self._log
         if self._cut:
@@ -737,15 +748,21 @@ class Batch:
         settle = settle or self.position - trail.upto > BEHIND
         if settle:
             trail.learn(self._rows)
-        own = {table: tables.pop(table) for table in TRAILING if table in tables}
-        trail.add(own, [row for row in deletes if row[0] in TRAILING])
-        deletes = [row for row in deletes if row[0] not in TRAILING]
+        own: dict[str, dict[bytes, bytes]] = {}
+        for table in TRAILING:
+            if table in tables:
+                own[table] = tables.pop(table)
+        gone: list[tuple[str, bytes]] = []
+        rest: list[tuple[str, bytes]] = []
+        for row in deletes:
+            (gone if row[0] in TRAILING else rest).append(row)
+        trail.add(own, gone)
         if settle and self._log:
-            puts, gone = trail.settle(self.position, self._rows)
+            puts, late = trail.settle(self.position, self._rows)
             tables.update(puts)
-            deletes += gone
+            rest += late
             tables["meta"][b"settled"] = mark(self.position, open_row(self._log[-1][1]).leaf)
-        return deletes
+        return rest
 
     @property
     def trails(self) -> bool:
@@ -753,14 +770,9 @@ class Batch:
         return self._trail is not None and self._trail.upto < self.position
 
     @property
-    def leases(self) -> dict[bytes, Lease | None]:
-        """The trees whose lease this batch looked at, and who will have it."""
-        return self._leases
-
-    @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not self._log and all(lease == self._leased.get(root) for root, lease in self._leases.items())
+        return not self._log and self.leases == self._leased
 
     @property
     def end(self) -> tuple[bytes, bytes] | None:

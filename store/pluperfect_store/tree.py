@@ -42,7 +42,7 @@ class Tree:
     Attributes:
         size: How many leaves it has.
         peaks: The roots of its complete subtrees, the largest first.
-        fresh: The nodes of `KEPT_LEVEL` and above that were completed since it was made: level, index, hash.
+        fresh: The nodes of `KEPT_LEVEL` and above that were completed, until whoever keeps them empties it: level, index, hash.
     """
 
     __slots__ = ("fresh", "peaks", "size")
@@ -51,32 +51,27 @@ class Tree:
         self.size, self.peaks = size, list(peaks)
         self.fresh: list[tuple[int, int, bytes]] = []
 
-    def next(self) -> Tree:
-        """A tree like this one, in which no nodes were completed since it was made."""
-        return Tree(self.size, self.peaks)
-
     def push(self, node: bytes, level: int = 0) -> None:
         """Append a leaf; or, at a size that its leaves divide, the root of a whole subtree of this level."""
         self.extend((node,), level)
 
     def extend(self, nodes: Iterable[bytes], level: int = 0) -> None:
         """Append leaves; or, at a size that theirs divide, the roots of whole subtrees of this level."""
-        peaks, new = self.peaks, [*nodes]
-        tops: list[bytes] = []
-        index = self.size >> level
-        self.size += len(new) << level
-        while new:  # the nodes of this level that are complete now, of which the first stands at `index`
+        peaks, index = self.peaks, self.size >> level
+        pop, push = peaks.pop, peaks.append
+        for node in nodes:
             if level >= KEPT_LEVEL:
-                self.fresh += [(level, index + place, node) for place, node in enumerate(new)]
-            if index & 1:
-                new.insert(0, peaks.pop())
-            if len(new) & 1:
-                tops.append(new.pop())
-            pairs = iter(new)
-            new = [sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
-            index >>= 1
-            level += 1
-        peaks += reversed(tops)
+                self.fresh.append((level, index, node))
+            at, high = index, level
+            while at & 1:  # a right half: with its left one it makes the node above
+                node = sha256(b"\1" + pop() + node).digest()  # noqa: PLW2901
+                at >>= 1
+                high += 1
+                if high >= KEPT_LEVEL:
+                    self.fresh.append((high, at, node))
+            push(node)
+            index += 1
+        self.size = index << level
 
     @property
     def root(self) -> bytes:

@@ -19,7 +19,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec import Struct
 
 from pluperfect.errors import Conflict, Fenced, PluperfectError, StoreClosed, StoreError, StoreForked, StoreFull
 from pluperfect.locks import give_way
@@ -252,15 +254,19 @@ class Writer:
 
     def _is_busy(self) -> bool:
         """Whether somebody writes or waits, or more is to be done than one who waits for his own append should do."""
-        return bool(
+        if (
             self._writing
             or self._waited
             or self._left is not None
             or self._stopping
             or self._bytes > _MOST_BYTES
             or len(self._queue) > _MOST_OPS
-            or any(pending.job is not None for pending in self._queue)
-        )
+        ):
+            return True
+        for pending in self._queue:  # noqa: SIM110 - a generator would cost as much as all of this
+            if pending.job is not None:
+                return True
+        return False
 
     def attend(self, pending: Pending) -> threading.Lock | None:
         """A lock that is let go of when this is done, or None where it is done already."""
@@ -583,12 +589,12 @@ class Writer:
                         refused[id(pending)] = error
                         if isinstance(error, Fenced):
                             gathered.refused(pending.op, error)
-            mine = {
-                root
-                for root, lease in gathered.leases.items()
-                if lease is not None and lease.owner == self._house.owner
-            }
-            late = bool(mine or self._held - gathered.leases.keys()) and time.monotonic() >= self._beat
+            leases, owner = gathered.leases, self._house.owner
+            mine: set[bytes] = set()
+            for root, lease in leases.items():
+                if lease is not None and lease.owner == owner:
+                    mine.add(root)
+            late = time.monotonic() >= self._beat and bool(mine or self._held - leases.keys())
             if gathered.empty and batch[0].job is None and not late:
                 txn.commit()  # of nothing: no sync, no new version, and none of the trouble with abort()
                 return 0, refused
@@ -602,8 +608,9 @@ class Writer:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
             raise
-        if gathered.end is not None:
-            self._sealed = _Sealed(batch, gathered.end, refused)
+        end = gathered.end
+        if end is not None:
+            self._sealed = _Sealed(batch, end, refused)
         began = time.monotonic()
         try:
             txn.commit()
@@ -616,12 +623,12 @@ class Writer:
                 raise
             if not isinstance(error, Exception):
                 raise
-            raise _CommitFailedError(error, gathered.end, refused) from error
+            raise _CommitFailedError(error, end, refused) from error
         self._took = waited + time.monotonic() - began
         if batch[0].job is None:
             self._behind = (env, number, gathered.left())
         self._trails = batch[0].job is None and gathered.trails
-        self._held.difference_update(gathered.leases)
+        self._held.difference_update(leases)
         self._held |= mine
         if late:
             self._beat = beat
@@ -716,7 +723,7 @@ def _in_loop() -> bool:
     return ask is not None and ask() is not None
 
 
-class _Sealed(NamedTuple):
+class _Sealed(Struct):
     """A transaction that is about to be committed: its appends, its last row and the key of that, and whom it has refused."""
 
     batch: list[Pending]
