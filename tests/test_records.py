@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.msgpack import Ext
 
 from pluperfect import records, states, transitions
 from pluperfect.errors import RedactedValue, StoreDamaged
@@ -181,3 +182,52 @@ def test_the_digest_of_a_large_value_is_computed_once_and_a_small_one_keeps_none
     assert large.digest is large.digest
     assert small.digest is not small.digest
     assert small.digest == sha256(small.data).digest()
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.binary(max_size=16),
+    st.just(bytearray(b"x")),
+    st.just({b"k": 1}),
+    st.just({"k": {(1, 2): 3}}),
+    st.just({"retries": 3}),
+    st.just((b"r" * 16,)),
+    st.just(("tag",)),
+    st.just((1,)),
+    st.just([]),
+    st.builds(states.Packed, st.just(states.PLAIN), st.binary(max_size=4)),
+    st.builds(lambda *fields: (states.Input(*fields),), *[st.one_of(st.none(), st.text(), st.just(b"d" * 16), st.just({(): 1}))] * 3),
+    st.builds(lambda value: (states.Input("x", b"d" * 16, value),), st.builds(states.Packed, st.just(1), st.binary())),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(states.Spec.__struct_fields__), ANYTHING, max_size=3))
+@example({"inputs": (states.Input("x", bytes(16), Ext(1, b"\x09")),)})
+@example({"inputs": (states.Input(b"x", bytes(16)),)})
+@example({"options": {"retries": Ext(1, b"\x09")}})
+@example({"options": {1: 2}})
+@example({"tags": (1,)})
+@example({"upstream": ("run",)})
+def test_a_birth_that_is_taken_for_readable_without_a_second_look_is_read_again(fields):
+    spec = states.Spec(**{"kind": "task", "name": "n", "key": "k", "run_name": "r", "root": bytes(16), **fields})
+    birth = transitions.Transition(1, 0.0, states.Pending(spec=spec))
+    try:
+        body = records.body_of(birth)
+    except (TypeError, OverflowError, UnicodeEncodeError, RecursionError):
+        return  # it cannot even be written
+
+    if body.sure:
+        assert records.decode(records.encode(bytes(16), birth, records.GENESIS)) == birth
+
+
+def test_the_births_that_the_engine_makes_need_no_second_look():
+    spec = states.Spec(
+        "task", "n", "k", "n-0", bytes(16), bytes(16), 3, None, 0, (states.Input("x", bytes(16), states.Packed(1, b"1")),),
+        bytes(16), "v1", ("a",), {"retries": 3, "log_prints": None}, "lazy", "", (bytes(16),), None, "m:1", None,
+    )  # fmt: skip
+
+    assert records.body_of(transitions.Transition(1, 0.0, states.Pending(spec=spec))).sure

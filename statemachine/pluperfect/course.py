@@ -86,8 +86,6 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
     ready = not waits  # whether the arguments are resolved: each process that carries the run out does it once
     while True:
         state = run.state
-        if state is None or state.final:
-            return run
         if type(state) is Running:
             if intent:
                 yield Durable()
@@ -96,6 +94,8 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
             if run.ruling is not None:
                 # The body has ended and cannot be put back: what a rule refuses here is the outcome.
                 run = yield from propose(Failed(cause="refused", message=_refusal(run)))
+        elif state is None or state.final:
+            return run
         else:
             begun = Running(loop_count=run.loop_count)
             if type(state) is Retrying:

@@ -244,7 +244,8 @@ class Hooks:
         Raises:
             UnpackableValue: No plugin can.
         """
-        packed = None if self._pack is None else self._pack(value)
+        pack = self._pack
+        packed = None if pack is None else pack(value)
         if packed is None:
             raise UnpackableValue(
                 f"no plugin packs a {type(value).__qualname__} (is the plugin 'results' switched off?)"
@@ -333,8 +334,9 @@ class Attending(Struct, frozen=True):
             RuleError: A rule raised, or answered with something that is no Verdict.
         """
         for place, impl in enumerate(self.reviewers):
+            call = impl.call  # read first, and then called: as a method it would be looked for
             try:
-                verdict = impl.call(run, proposal, definition)
+                verdict = call(run, proposal, definition)
             except PluperfectError:
                 raise
             except Exception as error:

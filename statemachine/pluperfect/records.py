@@ -17,16 +17,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
+from itertools import product
+from types import NoneType
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.msgpack import Ext
+from msgspec.structs import astuple
 
 from .errors import StoreDamaged
 from .states import Completed, Pending, Running, StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
-from .values import INLINE, RESULT, Packed
+from .values import INLINE, RESULT, Input, Packed, Spec
 
 __all__ = [
     "GENESIS",
@@ -333,7 +336,7 @@ def body_of(entry: Entry) -> Body:
         return Body("ruling", data, tuple(found), _digests(found))
     assert type(entry) is Transition
     state = entry.to
-    if told is None and entry.asked is None and entry.by == entry.why == "" == state.message:
+    if told is None and entry.asked is None and not (entry.by or entry.why or state.message):
         # Most births, starts and ends: what is left of them is what a reader takes where an array ends early. The fields of a
         # start or an end are of their very types then, and need no second look.
         if type(state) is Running:
@@ -348,11 +351,59 @@ def body_of(entry: Entry) -> Body:
                 return Body("transition", _end(value.code), (value,), (value.digest,), True)
         elif type(state) is Pending and state.due is None and state.name == "Pending":
             data, found = _detached(((Pending.code, "", state.spec),))
-            return Body("transition", data, tuple(found), _digests(found))
+            return Body("transition", data, tuple(found), _digests(found), _is_sound(state.spec))
     data, found = _detached(
         _Transition(cast(StateUnion, state), cast("StateUnion | None", entry.asked), entry.by, entry.why, told)
     )
     return Body("transition", data, tuple(found), _digests(found))
+
+
+_TEXT: Final = frozenset({str})
+_BYTES: Final = frozenset({bytes})
+_PLAIN: Final = frozenset({NoneType, bool, int, float, str})
+_SOUND: Final = frozenset(
+    (
+        str,
+        str,
+        str,
+        str,
+        bytes,
+        parent,
+        int,
+        mapped,
+        int,
+        tuple,
+        bytes,
+        version,
+        tuple,
+        dict,
+        str,
+        str,
+        tuple,
+        key,
+        str,
+        NoneType,
+    )
+    for parent, mapped, version, key in product((bytes, NoneType), (int, NoneType), (str, NoneType), (str, NoneType))
+)
+"""The types of the fields of a Spec that can be read again."""
+
+
+def _is_sound(spec: Any) -> bool:
+    """Whether a Spec can be read again for sure. Most can; to decode them, to see that, would take three times as long."""
+    if type(spec) is not Spec or tuple(map(type, astuple(spec))) not in _SOUND:
+        return False
+    for given in spec.inputs:
+        if type(given) is not Input or type(given.name) is not str or type(given.digest) is not bytes:
+            return False
+        if given.value is not None and type(given.value) is not Packed:
+            return False
+    options = spec.options
+    return (
+        (not spec.tags or _TEXT.issuperset(map(type, spec.tags)))
+        and (not spec.upstream or _BYTES.issuperset(map(type, spec.upstream)))
+        and (not options or (_TEXT.issuperset(map(type, options)) and _PLAIN.issuperset(map(type, options.values()))))
+    )
 
 
 def _digests(values: Iterable[Packed]) -> tuple[bytes, ...]:

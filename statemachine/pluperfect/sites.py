@@ -36,9 +36,17 @@ class Line(NamedTuple):
     text: str
 
 
-def call_site() -> str:
-    """Where the innermost code at hand stands that is not this library's; empty where there is none."""
-    frame: FrameType | None = sys._getframe(1)
+def call_site(above: int = 1) -> str:
+    """
+    Where the innermost code at hand stands that is not this library's; empty where there is none.
+
+    Args:
+        above: How many calls up the look begins; what is nearer is known to be this library's.
+    """
+    try:
+        frame: FrameType | None = sys._getframe(above)
+    except ValueError:  # nothing in Python stands there: a thread was begun with a flow or task as all it does
+        frame = None
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not (_ours[module] if module in _ours else _is_ours(module)):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import subprocess
 import sys
+import threading
+from contextvars import copy_context
 
 from pluperfect import flow, task
 from pluperfect.sites import line_of, shown_site
@@ -87,6 +90,19 @@ def test_a_call_in_a_script_names_its_file(tmp_path, monkeypatch):
     assert line_of(site).text == "alone()"
     monkeypatch.chdir(tmp_path)
     assert shown_site(site) == "program.py:6"
+
+
+def test_a_call_above_which_no_code_stands_has_no_place(log):
+    begun = threading.Event()
+
+    @flow
+    def alone():
+        begun.set()
+
+    _thread.start_new_thread(copy_context().run, (alone,))
+
+    assert begun.wait(60)
+    assert log.run("alone").folded.birth.site == ""
 
 
 def test_a_line_is_found_without_an_import_and_what_is_gone_is_none(tmp_path, monkeypatch):

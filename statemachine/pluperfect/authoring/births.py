@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .definitions import Authored
 
 __all__ = ["Request", "born", "born_async", "refusal"]
+
+
+_caller: Final = current_frame.get
+_tags: Final = current_tags.get
 
 
 class Request(Struct, frozen=True):
@@ -122,7 +126,7 @@ class _Call:
 
     def __init__(self, request: Request) -> None:
         authored, args, kwargs = request.authored, request.args, request.kwargs
-        parent = current_frame.get()
+        parent = _caller()
         if parent is not None:
             parent.checkpoint()
             log = parent.log
@@ -181,7 +185,7 @@ class _Call:
     def spec(self, session: Session, run_id: bytes) -> Spec:
         """What the run is born with."""
         request, parent, terms = self.request, self.parent, self.terms
-        definition, around = terms.definition, current_tags.get()
+        definition, around = terms.definition, _tags()
         name, tags = definition.name, definition.tags
         flow = definition.kind == "flow"
         return Spec(

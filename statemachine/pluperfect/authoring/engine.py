@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
+from ..sites import call_site
 from ..states import Cached, Completed, Retrying
 from ..transitions import Run, Transition
 from . import outcomes, upstream
@@ -232,13 +233,13 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
         parent.children.count(frame)
     state = run.state
     assert state is not None
-    if not state.final:
-        raise stopped(frame)
     if not return_state and type(state) in _GAVE and "live" in (held := vars(state)):
         value = held["live"]
         if parent is not None:
             frame.session.sources.remember(value, run.id)
         return value
+    if not state.final:
+        raise stopped(frame)
     frame.log.show(state, run)
     if return_state:
         live = state.live
@@ -304,12 +305,17 @@ class in_turn:  # noqa: N801 - reads as what it says
         self.__exit__()
 
 
+_caller: Final = current_frame.get
+_CALLER: Final = 3
+"""How far from `call_site` the code stands that calls a flow or task: in between are `enter` and the `__call__` of that."""
+
+
 def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call as people write it: the value, an awaitable or a generator of it, or with ``return_state`` its state."""
     return_state = wait_for = None
     if kwargs:
         return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
-    request = Request(authored, args, kwargs, wait_for or ())
+    request = Request(authored, args, kwargs, wait_for or (), site=call_site(_CALLER))
     if authored.generates:
         if return_state:
             raise TypeError(f"{authored.name} is a generator: it has no one result, and so no return_state.")
@@ -322,7 +328,7 @@ def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def call(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is not async."""
-    if current_frame.get() is not None:  # no root: nobody else carries it out
+    if _caller() is not None:  # no root: nobody else carries it out
         return _called(request, return_state=return_state)
     with in_turn(request):
         return _called(request, return_state=return_state)
@@ -456,7 +462,7 @@ def submit(request: Request) -> Future[Any]:
     Raises:
         MissingContextError: No flow runs here.
     """
-    authored, parent = request.authored, current_frame.get()
+    authored, parent = request.authored, _caller()
     flow = None if parent is None else parent.flow
     if parent is None or flow is None:
         raise needs_flow(authored, "submit")

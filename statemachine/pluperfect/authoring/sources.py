@@ -55,8 +55,10 @@ class Sources:
                 held = weakref.ref(value, lambda _: self._known.pop(key, None))
         self._known[key] = (held, run)
         if len(self._known) > _MOST:
-            with suppress(KeyError):  # what came meanwhile from other threads has gone already
+            try:
                 self._known.popitem(last=False)
+            except KeyError:  # other threads took all of them meanwhile
+                pass
 
     def forget(self, value: Any) -> None:
         """Let go of a value."""
