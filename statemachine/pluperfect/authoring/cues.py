@@ -36,7 +36,8 @@ def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
     """Whether two calls have inputs that are known to be different."""
     if len(spec.inputs) != len(inputs):
         return True
-    for a, b in zip(spec.inputs, inputs, strict=True):
+    for place, a in enumerate(spec.inputs):
+        b = inputs[place]
         if a.name != b.name or (a.digest != b.digest and a.digest is not None and b.digest is not None):
             return True
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from struct import Struct as Layout
 from typing import Final
 
 __all__ = ["call_key", "child_id", "keyed_id", "marked", "slug"]
@@ -65,11 +66,12 @@ def child_id(
         redo,
     )
     number = (index if map_index is None else map_index) & 0xFFFF
-    rest = number << 58 | int.from_bytes(sha256(place).digest()[:8], "big") >> 6
-    return root[:6] + ((0x8000 | rest >> 62) << 64 | 1 << 63 | rest & _LOW).to_bytes(10, "big")
+    hashed: int = _FIRST_64(sha256(place).digest())[0] >> 6
+    return root[:6] + _REST(0x8000 | number >> 4, 1 << 63 | (number & 0xF) << 58 | hashed)
 
 
-_LOW: Final = (1 << 62) - 1
+_FIRST_64: Final = Layout(">Q").unpack_from
+_REST: Final = Layout(">HQ").pack
 
 
 def keyed_id(flow: str, idempotency_key: str) -> bytes:
