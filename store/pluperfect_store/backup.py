@@ -123,7 +123,7 @@ def _fenced(rows: Rows) -> Changes:
     terms += [decode_lease(lease).epoch for _, lease in rows.scan("lease", b"", b"")]
     terms.append(number(rows.get("meta", b"fence") or b""))
     deletes = [(table, key) for table in ("lease", "owner") for key in rows.keys(table)]
-    return Changes({"meta": [(b"fence", u64(max(terms) + FENCE_STEP))]}, deletes)
+    return Changes({"meta": {b"fence": u64(max(terms) + FENCE_STEP)}}, deletes)
 
 
 def _copied(rows: Rows, named: set[bytes], files: Files, into: Files) -> tuple[int, int, int]:

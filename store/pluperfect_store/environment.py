@@ -406,11 +406,14 @@ class Transaction:
                     raise StoreDamaged(
                         f"Row {key.hex()} of {table!r} should be there to be removed. Rebuild the views."
                     )
-            changes.puts.setdefault("meta", []).append((b"txn", u64(self._txn.id())))
+            changes.puts.setdefault("meta", {})[b"txn"] = u64(self._txn.id())
             for table, rows in changes.puts.items():
                 log = table == "log"
                 cursor = self._txn.cursor(self._tables[table])
-                _, put = cursor.putmulti(rows, append=log, overwrite=not log)
+                keys = rows if log else sorted(rows)
+                _, put = cursor.putmulti(
+                    zip(keys, map(rows.__getitem__, keys), strict=True), append=log, overwrite=not log
+                )
                 if put != len(rows):
                     raise StoreDamaged(
                         f"{len(rows) - put} of {len(rows)} rows could not be put into {table!r}. Rebuild the views."
@@ -426,7 +429,7 @@ class Transaction:
         meta = self._tables["meta"]
         if msgspec.msgpack.decode(self._txn.get(b"format", db=meta) or _FORMAT)["version"] < FORMAT["version"]:
             end = end_of(self.rows)
-            self.apply(Changes({"meta": [(b"format", _FORMAT), (b"settled", self._mark(end))]}, []))
+            self.apply(Changes({"meta": {b"format": _FORMAT, b"settled": self._mark(end)}}, []))
 
     def _mark(self, upto: int) -> bytes:
         row = self._txn.get(u64(upto), db=self._tables["log"])
@@ -439,14 +442,13 @@ class Transaction:
         if trail.upto < trail.end:
             upto = trail.end
             puts, gone = trail.settle(upto, self.rows)
-            rows = {table: sorted(found.items()) for table, found in puts.items()}
-            self.apply(Changes({**rows, "meta": [(b"settled", self._mark(upto))]}, gone))
+            self.apply(Changes({**puts, "meta": {b"settled": self._mark(upto)}}, gone))
 
     def replace_views(self, changes: Changes) -> None:
         """Empty the views and put these rows in their place: all that the log makes."""
         for table in VIEWS:
             self._txn.drop(self._tables[table], delete=False)
-        changes.puts["meta"] = [(b"settled", self._mark(end_of(self.rows)))]
+        changes.puts["meta"] = {b"settled": self._mark(end_of(self.rows))}
         self.apply(changes)
 
     def commit(self) -> None:

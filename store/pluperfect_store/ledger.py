@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -76,7 +76,6 @@ _MOST_JOINED: Final = 1 << 16
 
 
 _RUN: Final = attrgetter("run")
-_KEY: Final = itemgetter(0)
 _NO_ROWS: Final[list[View]] = []
 
 
@@ -118,9 +117,9 @@ class Rows(Protocol):
 
 
 class Changes(Struct):
-    """What a transaction has to do to the tables; puts are in the order of keys, the log's behind its end."""
+    """What a transaction has to do to the tables; the rows of the log are in their order, and behind its end."""
 
-    puts: dict[str, list[tuple[bytes, bytes]]]
+    puts: dict[str, dict[bytes, bytes]]
     deletes: list[tuple[str, bytes]]
     rewrites: list[tuple[bytes, bytes]] = []
     """Rows of the log from which values were taken away; their leaves stay what they are."""
@@ -356,6 +355,7 @@ class Batch:
         "_rows",
         "_trail",
         "_until",
+        "end",
         "leases",
         "owner",
         "position",
@@ -374,8 +374,11 @@ class Batch:
         self._known = {} if left is None else left.heads  # as they are committed
         self._before: dict[bytes, Head | None] = {}  # the same, of those that were asked for
         self._heads: dict[bytes, Head] = {}
-        self._log: list[tuple[bytes, bytes]] = []
-        self._idx: list[tuple[bytes, bytes]] = []
+        # Not lists of pairs: to make so many at once sets off the garbage collector, which walks over all that the process has.
+        self._log: dict[bytes, bytes] = {}
+        self._idx: dict[bytes, bytes] = {}
+        self.end: tuple[bytes, bytes] | None = None
+        """The last row and its key: after a commit whose outcome is unknown, they tell what became of it."""
         self._lasting: list[View] = []
         self._blobs: dict[bytes, Packed] = {}
         self._leased: dict[bytes, Lease | None] = {}  # as they are committed
@@ -463,8 +466,9 @@ class Batch:
             return self._claim(op.claim, op.at)
         epoch, position = op.epoch, self.position
         heads: list[tuple[bytes, Head]] = []
-        log: list[tuple[bytes, bytes]] = []
-        idx: list[tuple[bytes, bytes]] = []
+        log: dict[bytes, bytes] = {}
+        idx: dict[bytes, bytes] = {}
+        place = row = b""
         leaves: list[bytes] = []
         rows: list[View] = []
         before: list[Head | None] = []
@@ -481,16 +485,17 @@ class Batch:
                 row, prev = seal(run, seq, line.at, line.body, prev, epoch)
                 position += 1
                 place = u64(position)
-                log.append((place, row))
+                log[place] = row
                 leaves.append(prev)
-                idx.append((idx_key(run, seq), place))
+                idx[idx_key(run, seq)] = place
                 if (seq == 1 or told.key is not None) and (head is None or not head.imported):
                     rows += lasting(run, position, seq, told)
             heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
         self.position = position
-        self._log += log
-        self._idx += idx
+        self._log.update(log)
+        self._idx.update(idx)
+        self.end = (place, row)
         self._leaves += leaves
         for value in op.blobs:
             self._blobs[value.digest] = value
@@ -625,9 +630,9 @@ class Batch:
             behind = self._trail.within("idx", low, high)
         for key, place in (*rows.scan("idx", low, high), *behind):
             yield number(key[16:]), rows.get_many("log", [place])[0]
-        for (key, _), (_, data) in zip(self._idx, self._log, strict=True):
+        for key, place in self._idx.items():
             if low <= key < high:
-                yield number(key[16:]), data
+                yield number(key[16:]), self._log[place]
 
     def enter(self, run: bytes, seq: int, entry: Entry | None, record: bytes, hashed: bytes, epoch: int) -> None:
         """Put a row that is sealed already at the end of the log, and project it."""
@@ -639,8 +644,9 @@ class Batch:
             head = replace(head, imported=True)
         place = u64(self.position)
         self._heads[run] = head
-        self._log.append((place, record))
-        self._idx.append((idx_key(run, seq), place))
+        self._log[place] = record
+        self._idx[idx_key(run, seq)] = place
+        self.end = (place, record)
         found = lasting(run, self.position, seq, told)
         # What came from elsewhere is listed, but answers no call.
         self._lasting += [row for row in found if row[0] != "cache"] if head.imported else found
@@ -728,18 +734,15 @@ class Batch:
             for level, index, node in tree.fresh:
                 tables["node"][node_key(level, index)] = node
         if self._log:
-            tables["idx"] = dict(self._idx)
+            tables["idx"] = self._idx
         if self._trail is not None:
             deletes = self._trailing(self._trail, tables, deletes, settle=settle)
-        puts: dict[str, list[tuple[bytes, bytes]]] = {}
-        for table, rows in tables.items():
-            puts[table] = sorted(rows.items(), key=_KEY)
         if self._log:
-            puts["log"] = self._log
+            tables["log"] = self._log
         if self._cut:
-            puts["cut"] = sorted(self._cut)
+            tables["cut"] = dict(self._cut)
         deletes += self._gone
-        return Changes(puts, deletes, sorted(self._rewrites.items()))
+        return Changes(tables, deletes, sorted(self._rewrites.items()))
 
     def _trailing(
         self, trail: Trail, tables: dict[str, dict[bytes, bytes]], deletes: list[tuple[str, bytes]], *, settle: bool
@@ -761,7 +764,8 @@ class Batch:
             puts, late = trail.settle(self.position, self._rows)
             tables.update(puts)
             rest += late
-            tables["meta"][b"settled"] = mark(self.position, open_row(self._log[-1][1]).leaf)
+            assert self.end is not None
+            tables["meta"][b"settled"] = mark(self.position, open_row(self.end[1]).leaf)
         return rest
 
     @property
@@ -773,11 +777,6 @@ class Batch:
     def empty(self) -> bool:
         """Whether there is nothing to write."""
         return not self._log and self.leases == self._leased
-
-    @property
-    def end(self) -> tuple[bytes, bytes] | None:
-        """The last row and its key: after a commit whose outcome is unknown, they tell what became of it."""
-        return self._log[-1] if self._log else None
 
 
 def _label(data: bytes) -> str:

@@ -126,7 +126,7 @@ class _Tables:
             self.tables[table].delete(key)
         for table, rows in changes.puts.items():
             into = self.tables[table]
-            for key, value in rows:
+            for key, value in rows.items():
                 into.put(key, value)
         for key, value in changes.rewrites:
             self.tables["log"].put(key, value)

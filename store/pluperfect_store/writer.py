@@ -602,7 +602,7 @@ class Writer:
             if late:
                 seconds = self._house.lease_seconds
                 beat = time.monotonic() + seconds / 3
-                changes.puts["owner"] = [(self._house.owner, encode_value(this_process(seconds)))]
+                changes.puts["owner"] = {owner: encode_value(this_process(seconds))}
             txn.apply(changes)
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.

@@ -182,7 +182,7 @@ def test_a_changed_value_is_found(store, tmp_path, large):
         path.write_bytes(b"y" * large)
     else:
         digest = sha256(b"x" * large).digest()
-        store._store.writer.run(lambda txn: txn.apply(Changes({"blob": [(digest, b"y" * large)]}, [])))
+        store._store.writer.run(lambda txn: txn.apply(Changes({"blob": {digest: b"y" * large}}, [])))
 
     with pytest.raises(StoreDamaged):
         store.backup(str(tmp_path / "copy"))

@@ -405,7 +405,7 @@ def test_what_stands_for_pruned_records_is_found_where_it_was_changed(log):
 
 def put(log, table, key, value):
     """Write a row past the library's back, or take it away."""
-    changes = Changes({}, [(table, key)]) if value is None else Changes({table: [(key, value)]}, [])
+    changes = Changes({}, [(table, key)]) if value is None else Changes({table: {key: value}}, [])
     if isinstance(log, MemoryLog):
         log._tables.apply(changes)
     else:

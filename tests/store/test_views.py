@@ -38,7 +38,7 @@ def test_a_record_of_a_later_release_is_counted_and_chained_and_moves_nothing():
         lambda prev: encode(run, Transition(3, AT, Running(), epoch=4), prev),
     )
     changes, wrong = fold_log(log)
-    head = decode_head(dict(changes.puts["head"])[run])
+    head = decode_head(changes.puts["head"][run])
 
     assert wrong == []
     assert (head.seq, head.position, head.state, head.epoch) == (3, 3, Running.code, 5)
@@ -49,7 +49,7 @@ def test_a_record_of_a_later_release_is_counted_and_chained_and_moves_nothing():
 def test_a_run_that_begins_with_a_record_of_a_later_release_is_a_root_in_no_state():
     run = new_id()
     changes, wrong = fold_log(chained(lambda prev: row_of(Record(run, 1, 0, 1, "acme/x", 1, prev, Raw(b"\xc0")))))
-    head = decode_head(dict(changes.puts["head"])[run])
+    head = decode_head(changes.puts["head"][run])
 
     assert wrong == []
     assert (head.state, head.root, head.epoch) == (0, None, 1)
