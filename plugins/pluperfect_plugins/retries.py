@@ -16,7 +16,6 @@ __all__ = ["jittered", "options", "review"]
 MOST: Final = 50
 """Delays in a list at most."""
 
-_FAILURES: Final = (Failed, TimedOut)
 _WORTH: Final = frozenset({"error", "returned"})
 """The causes of Failed that another attempt may mend."""
 
@@ -152,12 +151,12 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
             # Where a callable gives bad delays, that is known now, and not when the first attempt has failed.
             delays(definition.options.get("retry_delay_seconds"), int(definition.options.get("retries") or 0))
         return None
-    if not isinstance(state, _FAILURES) or not isinstance(run.state, Running):
+    if not (type(state) is Failed or type(state) is TimedOut) or type(run.state) is not Running:
         return None
     chosen = run.birth.options if definition is None else definition.options
     retries = int(chosen.get("retries") or 0)
     worth = _WORTH_IN_FLOWS if run.birth.kind == "flow" else _WORTH
-    if run.spent >= retries or (isinstance(state, Failed) and state.cause not in worth):
+    if run.spent >= retries or (type(state) is Failed and state.cause not in worth):
         return None
     if chosen.get("retry_condition_fn") is not None or (
         definition is None and "retry_condition_fn" in (proposal.facts.answers or ())
@@ -175,7 +174,7 @@ def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdi
         chance = draw(run)
         delay = jittered(base, factor, chance)
     due = round(proposal.at + delay, 6)  # as a log keeps times, so that the rule says the same when it is asked again
-    cause = "timeout" if isinstance(state, TimedOut) else "returned" if state.cause == "children" else state.cause
+    cause = "timeout" if type(state) is TimedOut else "returned" if state.cause == "children" else state.cause
     waiting = Retrying(
         message=state.message, cause=cause, due=due, delay=base, draw=chance, error=state.error
     )  # fmt: skip

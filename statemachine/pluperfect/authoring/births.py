@@ -10,7 +10,7 @@ from ..course import Propose
 from ..errors import Divergence, ParameterTypeError, PluperfectError, Refused
 from ..rules import Proposal
 from ..sites import call_site
-from ..states import Completed, Failed, Input, Pending, Spec, usable
+from ..states import Completed, Input, Pending, Spec, usable
 from ..transitions import Run
 from ..values import Forked, Override
 from . import outcomes
@@ -274,10 +274,10 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
     obstacle = outcomes.failed(newborn, call.bad, "validation") if call.bad is not None else None
     if obstacle is None and not call.waits:
         name = name_run(newborn)
-        if isinstance(name, Failed):
-            obstacle = name
-        elif name is not None:
+        if isinstance(name, str):
             newborn.run = Run(run_id, spec=_renamed(spec, name))
+        else:
+            obstacle = name
     _be_born(newborn)
     announce_birth(newborn)
     if override is not None:
@@ -327,8 +327,8 @@ def _recorded(call: _Call, *, may_wait: bool) -> Frame | tuple[int, int]:
             if not made and (flow is None or flow.definition.options["on_divergence"] != "rerun"):
                 _compare(run, inputs, authored)
             redo += 1
-        elif run.final and (
-            call.terms.generates or (isinstance(run.state, Completed) and not usable(run.state.data))
+        elif (state := run.state) is not None and state.final and (
+            call.terms.generates or (type(state) is Completed and not usable(state.data))
         ):  # fmt: skip
             redo += 1  # it ended, but what it gave is not on record: the call is made again, beside it
         else:

@@ -22,7 +22,7 @@ from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
 from ..sites import call_site
-from ..states import Cached, Completed, Retrying
+from ..states import Cached, Completed, Retrying, State, usable
 from ..transitions import Run, Transition
 from . import outcomes, upstream
 from .announce import announce_call, announce_submission
@@ -219,10 +219,6 @@ def begin(frame: Frame) -> Course:
     return course(frame.run, intent=intent, waits=frame.waits, unpause=frame.session.unpause)
 
 
-_GAVE: Final = frozenset({Completed, Cached})
-"""The states whose live value is all that a caller is given: what it decodes with need not be attached."""
-
-
 def conclude(frame: Frame, *, return_state: bool) -> Any:
     """The answer of a call whose run came to rest: its value, its exception, or its state."""
     run, parent = frame.run, frame.parent
@@ -233,23 +229,30 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
         parent.children.count(frame)
     state = run.state
     assert state is not None
-    if not return_state and type(state) in _GAVE and "live" in (held := vars(state)):
-        value = held["live"]
-        if parent is not None:
-            frame.session.sources.remember(value, run.id)
-        return value
     if not state.final:
         raise stopped(frame)
-    frame.log.show(state, run)
     if return_state:
+        frame.log.show(state, run)
         live = state.live
         if isinstance(live, BaseException) and not isinstance(live, Exception) and state.is_crashed():
             raise live
         return state
-    value = state.result()
+    value = _given(frame, state)
     if parent is not None:
         frame.session.sources.remember(value, run.id)
     return value
+
+
+def _given(frame: Frame, state: State) -> Any:
+    """What a caller is given who does not ask for the state: that need not know then how to decode what it holds."""
+    if type(state) is Completed or type(state) is Cached:
+        held = vars(state)
+        if "live" in held:
+            return held["live"]
+        if usable(state.data):
+            return frame.log.unpack(state.data)
+    frame.log.show(state, frame.run)
+    return state.result()
 
 
 def stopped(frame: Frame) -> Exception:

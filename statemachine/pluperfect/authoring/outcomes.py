@@ -228,13 +228,17 @@ def _serialized(wanted: Any, value: Any) -> Packed:
 
 def packed(frame: Frame, state: State) -> Any:
     """The state with its live data packed, as the log needs it."""
-    if isinstance(state, Completed | Cached) and state.data is not None and type(state.data) is not Packed:
+    if (
+        (type(state) is Completed or type(state) is Cached)
+        and state.data is not None
+        and type(state.data) is not Packed
+    ):
         live = state.data
         state = replace(state, data=_pack(frame, live, frame.settings))
         state.carry(live)
-    elif isinstance(state, Looped) and state.payload is not None and type(state.payload) is not Packed:
+    elif type(state) is Looped and state.payload is not None and type(state.payload) is not Packed:
         state = replace(state, payload=frame.log.hooks.pack(state.payload))
-    elif isinstance(state, Failed) and state.data is not None and type(state.data) is not Packed:
+    elif type(state) is Failed and state.data is not None and type(state.data) is not Packed:
         error = state.result(raise_on_failure=False)
         state = replace(state, data=None, error=state.error or _error(frame, error))
         state.carry(error)
