@@ -158,13 +158,13 @@ class Future(Generic[R]):
         with self.caller.lock:
             if self._state is not None:
                 return
-            if isinstance(state, State):
+            if isinstance(state, BaseException):
+                self._state = state
+            else:
                 self._name = frame.run.birth.run_name
                 if frame.level != "lazy":
                     self._ticket = frame.ticket
                 self._state, self._frame = state, None  # in this order, for whoever looks without the lock
-            else:
-                self._state = state
         self.tell()
 
     def tell(self) -> None:
@@ -175,6 +175,8 @@ class Future(Generic[R]):
             with suppress(RuntimeError):  # it was let go of, and the interruption came then
                 latch.release()
             self._latch = None
+        if self._callbacks is None:  # and none comes any more: the call has ended
+            return
         with self.caller.lock:
             callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
