@@ -347,7 +347,7 @@ def body_of(entry: Entry) -> Body:
                 return Body("transition", Raw(_encode(((Running.code, "", attempt, count),))), sure=True)
         elif type(state) is Completed:
             value = state.data
-            if state.name == "Completed" and type(value) is Packed and value.code != RESULT:
+            if state.name == "Completed" and type(value) is Packed and value.code != RESULT and value.code >= 0:
                 return Body("transition", _end(value.code), (value,), (value.digest,), True)
         elif type(state) is Pending and state.due is None and state.name == "Pending":
             data, found = _detached(((Pending.code, "", state.spec),))
@@ -396,7 +396,8 @@ def _is_sound(spec: Any) -> bool:
     for given in spec.inputs:
         if type(given) is not Input or type(given.name) is not str or type(given.digest) is not bytes:
             return False
-        if given.value is not None and type(given.value) is not Packed:
+        value = given.value
+        if value is not None and (type(value) is not Packed or value.code < 0):
             return False
     options = spec.options
     return (

@@ -54,6 +54,9 @@ class Packed:
         code: The codec; see ``specs/records.md``.
         data: The bytes.
         run: The run in whose record it was read; empty for one that was packed here.
+
+    Attributes:
+        held: The bytes, where they are in memory.
     """
 
     __slots__ = ("_kept", "code", "held", "run")

@@ -495,7 +495,8 @@ class Batch:
         self.position = position
         self._log.update(log)
         self._idx.update(idx)
-        self.end = (place, row)
+        if log:  # who lets go of a tree appends nothing
+            self.end = (place, row)
         self._leaves += leaves
         for value in op.blobs:
             self._blobs[value.digest] = value

@@ -69,6 +69,17 @@ def test_what_is_waited_for_leaves_the_trailing_views_behind_and_some_hundred_re
     assert len(views["by_state"]) == len(views["by_name"]) == len(views["head"])
 
 
+def test_views_come_with_a_batch_that_ends_by_letting_go_of_a_tree(log, caplog):
+    runs = [new_id() for _ in range(BEHIND // 3 + 1)]
+    for run in runs:
+        last = log.append([whole(run)], epoch=1, hold=60)
+    log.release(runs[-1], 1)
+    last.wait()
+
+    assert caplog.messages == []
+    assert held(log)[1] == log.position() > BEHIND
+
+
 MOVES = [Running(), Retrying("again"), Completed(data=FIVE), Failed("no")]
 RUNS = [bytes([number]) * 16 for number in range(6)]
 

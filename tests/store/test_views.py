@@ -11,7 +11,7 @@ from pluperfect.transitions import Transition
 from pluperfect_store.conformance import AT, born, new_id, part, whole
 from pluperfect_store.folding import fold_log
 from pluperfect_store.layout import decode_head, idx_key, u64
-from pluperfect_store.ledger import Batch, prepare
+from pluperfect_store.ledger import Batch, prepare, releasing
 from pluperfect_store.lmdb import LmdbLog
 from pluperfect_store.memory import MemoryLog
 
@@ -136,3 +136,17 @@ def test_a_call_that_the_index_has_lost_hides_none_of_those_after_it(lost):
             for at, (_, placed) in enumerate(everything)
             if at != 1 or lost == [1]
         ]
+
+
+def test_a_batch_ends_with_its_last_row_also_where_somebody_lets_go_of_a_tree_after_it():
+    run = new_id()
+    batch = Batch(MemoryLog()._tables, 0, b"owner")
+    assert batch.take(releasing(run, 1)) == 1
+    assert batch.end is None
+    batch.take(prepare([part(run, None, 0, born(run))], 1))
+    end = batch.end
+    batch.take(releasing(run, 1))
+
+    assert end is not None
+    assert end[0] == u64(1)
+    assert batch.end == end

@@ -190,7 +190,7 @@ class Authored:
             fn=self.fn,
             key=self.key,
             options=options,
-            tags=tuple(sorted(self.tags)),
+            tags=tuple(sorted({*self.tags})),
             version=self.version,
             owner=self,
         )

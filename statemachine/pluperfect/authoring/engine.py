@@ -249,7 +249,7 @@ def _given(frame: Frame, state: State) -> Any:
         held = vars(state)
         if "live" in held:
             return held["live"]
-        if usable(state.data):
+        if usable(state.data) and "unpack" not in held:
             return frame.log.unpack(state.data)
     frame.log.show(state, frame.run)
     return state.result()

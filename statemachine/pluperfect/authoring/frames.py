@@ -46,7 +46,6 @@ _log: Final = logging.getLogger("pluperfect.engine")
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
 _FAILURES: Final = frozenset({Failed, TimedOut})
 _NOBODY: Final[set[int]] = set()  # nobody is put into this one: a run with a limit has its own
-_making: Final = threading.RLock()  # held while a run is given its lock; the handler of a signal may come in between
 
 
 class Frame:
@@ -58,7 +57,6 @@ class Frame:
         "_asked",
         "_children",
         "_cues",
-        "_lock",
         "_stopped",
         "abandoned",
         "args",
@@ -80,6 +78,7 @@ class Frame:
         "limit",
         "limiter",
         "live_payload",
+        "lock",
         "log",
         "looked",
         "name",
@@ -151,7 +150,7 @@ class Frame:
         self.closed: bool = False  # a generator whose consumer wants no more
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.shared: Shared | None = None  # what answers the calls of this body besides its own record
-        self._lock: threading.Lock | None = None
+        self.lock: threading.Lock = threading.Lock()  # held while something is made that is made once
         self._stopped: bool = False
         self._cues: Cues | None = None
         self._ahead: Ahead | None = None
@@ -179,15 +178,6 @@ class Frame:
             children.active.discard(self)
             if kind is not None:
                 children.count(self)  # interrupted on its way: it ends with its caller
-
-    @property
-    def lock(self) -> threading.Lock:
-        """Held while something is made that is made once. Most runs make nothing, and have none."""
-        made = self._lock
-        if made is None:
-            with _making:
-                made = self._lock = self._lock or threading.Lock()
-        return made
 
     @property
     def children(self) -> Children:
@@ -264,13 +254,10 @@ class Frame:
         Raises:
             FlowStopped: The run was ended from outside while its body, or what waits for it, went on.
         """
-        self.turn.acquire()  # not by `with`, which takes twice as long: each call comes here several times
-        try:
+        with self.turn:
             if self.cut_off:
                 raise FlowStopped(self)
             return self._settled(effect)
-        finally:
-            self.turn.release()
 
     def _settled(self, effect: Propose) -> Run | Question:
         run, to, facts, kind = self.run, effect.to, effect.facts, type(effect.to)
