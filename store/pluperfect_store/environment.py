@@ -181,9 +181,14 @@ class Environment:
         if self.unwritable:
             raise StoreUnwritable(self.unwritable)
         try:
-            return Transaction(self._env.begin(write=True), self._tables)
+            txn = self._env.begin(write=True)
         except lmdb.MapResizedError as error:
             raise MapResized from error
+        try:
+            return Transaction(txn, self._tables)
+        except BaseException:  # interrupted: the traceback keeps what is open
+            txn.abort()
+            raise
 
     def told(self) -> dict[str, Any]:
         """What LMDB says of the file: sizes in bytes, and who reads."""

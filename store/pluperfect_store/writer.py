@@ -560,8 +560,8 @@ class Writer:
         self._sealed = None
         began = time.monotonic()
         txn = env.write()
-        waited = time.monotonic() - began  # for the writers of other processes
-        try:
+        try:  # at once: an interruption that left the transaction open would stop every writer for as long as it is kept
+            waited = time.monotonic() - began  # for the writers of other processes
             number = txn.number
             (where, before, left), self._behind = self._behind, _NOWHERE
             self._trails = True
@@ -604,14 +604,14 @@ class Writer:
                 beat = time.monotonic() + seconds / 3
                 changes.puts["owner"] = {owner: encode_value(this_process(seconds))}
             txn.apply(changes)
+            end = gathered.end
+            if end is not None:
+                self._sealed = _Sealed(batch, end, refused)
+            began = time.monotonic()
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
             self._house.alone(txn.abort)
             raise
-        end = gathered.end
-        if end is not None:
-            self._sealed = _Sealed(batch, end, refused)
-        began = time.monotonic()
         try:
             txn.commit()
         except MapFull:
