@@ -299,7 +299,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
 
     def is_failed(self) -> bool:
         """Whether the run ended without a result: Failed for any cause, or TimedOut."""
-        return isinstance(self, Failed | TimedOut)
+        return type(self) in _FAILED
 
     def is_timed_out(self) -> bool:
         """Whether the deadline ended the run."""
@@ -613,6 +613,8 @@ class TimedOut(State, frozen=True, array_like=True, dict=True, metaclass=_Kind, 
     def _outcome(self) -> Any:
         return _exception(self)
 
+
+_FAILED: Final = frozenset({Failed, TimedOut})
 
 StateUnion = Pending | Running | Retrying | Looped | Cached | Completed | Failed | TimedOut
 """Any of the eight, for annotations."""

@@ -11,7 +11,7 @@ A batch is one class, although a long one: what it keeps of its transaction is n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -76,7 +76,6 @@ _MOST_JOINED: Final = 1 << 16
 
 
 _RUN: Final = attrgetter("run")
-_NO_ROWS: Final[list[View]] = []
 
 
 IMPORTED: Final = "store/imported"
@@ -319,7 +318,7 @@ class Left(Struct):
     position: int
     heads: dict[bytes, Head]
     """Of runs that have not ended, as they are committed now."""
-    leases: Mapping[bytes, Lease | None]
+    leases: dict[bytes, Lease]
     tree: Tree | None
     trail: Trail | None
 
@@ -404,9 +403,7 @@ class Batch:
                 known.pop(run, None)
             elif run in known or len(known) < _MOST_KNOWN:
                 known[run] = head
-        leases = self.leases
-        if len(leases) > _MOST_LEASES or None in leases.values():
-            leases = {root: lease for root, lease in leases.items() if lease is not None}
+        leases = {root: lease for root, lease in self.leases.items() if lease is not None}
         tree = self._grown
         if tree is not None:
             tree.fresh = []
@@ -474,8 +471,8 @@ class Batch:
         before: list[Head | None] = []
         for piece in op.pieces:
             before.append(self._checked(piece, op))
-        for piece in op.pieces:
-            head = before[len(heads)]
+        for nth, piece in enumerate(op.pieces):
+            head = before[nth]
             run, first = piece.run, position + 1
             prev = GENESIS if head is None else head.leaf
             gists: list[Gist] = []
@@ -488,7 +485,7 @@ class Batch:
                 log[place] = row
                 leaves.append(prev)
                 idx[idx_key(run, seq)] = place
-                if (seq == 1 or told.key is not None) and (head is None or not head.imported):
+                if head is None or not head.imported:
                     rows += lasting(run, position, seq, told)
             heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
@@ -703,7 +700,7 @@ class Batch:
             heads[run] = encode_value(head)
             if before is not None and before.state == head.state and before.due == head.due:
                 continue
-            old, new = _NO_ROWS if before is None else standing(run, before), standing(run, head)
+            old, new = [] if before is None else standing(run, before), standing(run, head)
             for row in old:
                 if row not in new:
                     deletes.append((row[0], row[1]))

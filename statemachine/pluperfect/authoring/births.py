@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -17,7 +17,7 @@ from . import outcomes
 from .announce import announce_birth
 from .arguments import each_run, holds_runs
 from .clock import new_run_id
-from .context import current_frame, current_tags
+from .context import calling_frame, tags_at_hand
 from .cues import differs
 from .frames import Frame
 from .futures import Future
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from .definitions import Authored
 
 __all__ = ["Request", "born", "born_async", "refusal"]
-
-
-_caller: Final = current_frame.get
-_tags: Final = current_tags.get
 
 
 class Request(Struct, frozen=True):
@@ -126,7 +122,7 @@ class _Call:
 
     def __init__(self, request: Request) -> None:
         authored, args, kwargs = request.authored, request.args, request.kwargs
-        parent = _caller()
+        parent = calling_frame()
         if parent is not None:
             parent.checkpoint()
             log = parent.log
@@ -185,7 +181,7 @@ class _Call:
     def spec(self, session: Session, run_id: bytes) -> Spec:
         """What the run is born with."""
         request, parent, terms = self.request, self.parent, self.terms
-        definition, around = terms.definition, _tags()
+        definition, around = terms.definition, tags_at_hand()
         name, tags = definition.name, definition.tags
         flow = definition.kind == "flow"
         return Spec(

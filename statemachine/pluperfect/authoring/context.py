@@ -17,10 +17,23 @@ if TYPE_CHECKING:
     from .frames import Frame
     from .logs import OpenLog
 
-__all__ = ["current_frame", "current_log", "current_tags", "effect_id", "frame_at_hand", "tags", "telling"]
+__all__ = [
+    "calling_frame",
+    "current_frame",
+    "current_log",
+    "current_tags",
+    "effect_id",
+    "frame_at_hand",
+    "tags",
+    "tags_at_hand",
+    "telling",
+]
 
 current_frame: Final[ContextVar[Frame | None]] = current_body
 """The run whose body is being called here."""
+
+calling_frame: Final = current_frame.get
+"""Gives the run whose body is being called here. Bound once: each call asks for it several times."""
 
 _told: Final[ContextVar[tuple[Frame, Frame | None] | None]] = ContextVar("pluperfect_told", default=None)
 
@@ -28,6 +41,9 @@ current_log: Final[ContextVar[OpenLog | None]] = ContextVar("pluperfect_log", de
 """The log of the nearest ``with pluperfect.open(...)`` in this context."""
 
 current_tags: Final[ContextVar[tuple[str, ...]]] = ContextVar("pluperfect_tags", default=())
+
+tags_at_hand: Final = current_tags.get
+"""Gives the tags of the blocks around this code. Bound once too."""
 
 
 class telling:  # noqa: N801 - reads as what it says

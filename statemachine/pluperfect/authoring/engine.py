@@ -28,7 +28,7 @@ from . import outcomes, upstream
 from .announce import announce_call, announce_submission
 from .births import Request, born, born_async, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
-from .context import current_frame, telling
+from .context import calling_frame, current_frame, telling
 from .frames import Frame
 from .futures import Future
 from .names import keyed_id
@@ -308,8 +308,7 @@ class in_turn:  # noqa: N801 - reads as what it says
         self.__exit__()
 
 
-_caller: Final = current_frame.get
-_CALLER: Final = 3
+_USER: Final = 3
 """How far from `call_site` the code stands that calls a flow or task: in between are `enter` and the `__call__` of that."""
 
 
@@ -318,7 +317,7 @@ def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return_state = wait_for = None
     if kwargs:
         return_state, wait_for = kwargs.pop("return_state", False), kwargs.pop("wait_for", None)
-    request = Request(authored, args, kwargs, wait_for or (), site=call_site(_CALLER))
+    request = Request(authored, args, kwargs, wait_for or (), site=call_site(_USER))
     if authored.generates:
         if return_state:
             raise TypeError(f"{authored.name} is a generator: it has no one result, and so no return_state.")
@@ -331,7 +330,7 @@ def enter(authored: Authored, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def call(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is not async."""
-    if _caller() is not None:  # no root: nobody else carries it out
+    if calling_frame() is not None:  # no root: nobody else carries it out
         return _called(request, return_state=return_state)
     with in_turn(request):
         return _called(request, return_state=return_state)
@@ -465,7 +464,7 @@ def submit(request: Request) -> Future[Any]:
     Raises:
         MissingContextError: No flow runs here.
     """
-    authored, parent = request.authored, _caller()
+    authored, parent = request.authored, calling_frame()
     flow = None if parent is None else parent.flow
     if parent is None or flow is None:
         raise needs_flow(authored, "submit")

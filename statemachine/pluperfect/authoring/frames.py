@@ -44,7 +44,6 @@ _log: Final = logging.getLogger("pluperfect.engine")
 
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
-_FAILURES: Final = frozenset({Failed, TimedOut})
 _NOBODY: Final[set[int]] = set()  # nobody is put into this one: a run with a limit has its own
 
 
@@ -320,7 +319,7 @@ class Frame:
             if isinstance(given, Completed) and given.data is None and given is not proposal.to:
                 given = replace(given, data=Packed(PLAIN, b"\xc0"))  # the rule gave no result: it is None
             verdict = replace(verdict, to=outcomes.packed(self, given))
-            live = proposal.to.live if type(proposal.to) in _FAILURES else None
+            live = proposal.to.live if proposal.to.is_failed() else None
             given = verdict.to
             if live is not None and given is not None and given.live is None and not given.is_completed():
                 given.carry(live)
