@@ -95,6 +95,7 @@ def _finished(part: Path, files: Files, path: Path) -> Backup:
         with env.read() as rows:
             changes = _fenced(rows)
         txn = env.write()
+        txn.begin()
         txn.apply(changes)
         txn.commit()
         with env.read() as rows:

@@ -172,23 +172,14 @@ class Environment:
 
     def write(self) -> Transaction:
         """
-        Begin a write transaction; waits for the writers of other processes.
+        A write transaction, which `Transaction.begin` begins.
 
         Raises:
-            MapResized: Another process has made the map larger.
             StoreUnwritable: A newer release may write here, and this one may not.
         """
         if self.unwritable:
             raise StoreUnwritable(self.unwritable)
-        try:
-            txn = self._env.begin(write=True)
-        except lmdb.MapResizedError as error:
-            raise MapResized from error
-        try:
-            return Transaction(txn, self._tables)
-        except BaseException:  # interrupted: the traceback keeps what is open
-            txn.abort()
-            raise
+        return Transaction(self._env, self._tables)
 
     def told(self) -> dict[str, Any]:
         """What LMDB says of the file: sizes in bytes, and who reads."""
@@ -383,13 +374,31 @@ class _Snapshot(_Rows):
 
 
 class Transaction:
-    """A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence."""
+    """
+    A write transaction. Every return value of LMDB is looked at: it refuses some puts in silence.
 
-    __slots__ = ("_tables", "_txn", "rows")
+    It is made before it begins, so that whoever begins it can already `leave` it, wherever he is interrupted: an exception
+    that is kept keeps what it came from, and an open transaction keeps everybody else from writing.
+    """
 
-    def __init__(self, txn: Any, tables: Mapping[str, Any]) -> None:
-        self._txn, self._tables = txn, tables
-        self.rows = _Rows(txn, tables)
+    __slots__ = ("_env", "_tables", "_txn", "rows")
+
+    def __init__(self, env: Any, tables: Mapping[str, Any]) -> None:
+        self._env, self._tables = env, tables
+        self._txn: Any = None
+
+    def begin(self) -> None:
+        """
+        Begin; waits for the writers of other processes.
+
+        Raises:
+            MapResized: Another process has made the map larger.
+        """
+        try:
+            self._txn = self._env.begin(write=True)
+        except lmdb.MapResizedError as error:
+            raise MapResized from error
+        self.rows = _Rows(self._txn, self._tables)
 
     @property
     def number(self) -> int:
@@ -469,13 +478,10 @@ class Transaction:
             raise MapFull from error
 
     def leave(self) -> None:
-        """Drop it where its commit was interrupted before it had begun; as `abort`."""
-        with suppress(lmdb.Error):  # it is over
-            self._txn.abort()
-
-    def abort(self) -> None:
-        """Drop it. No other transaction of this process may be open: see the writer."""
-        self._txn.abort()
+        """Drop it, unless it is over or never began. No other transaction of this process may be open: see the writer."""
+        if self._txn is not None:
+            with suppress(lmdb.Error):  # it is over
+                self._txn.abort()
 
 
 # --- opening --------------------------------------------------------------------------------------------

@@ -560,7 +560,8 @@ class Writer:
         self._sealed = None
         began = time.monotonic()
         txn = env.write()
-        try:  # at once: an interruption that left the transaction open would stop every writer for as long as it is kept
+        try:
+            txn.begin()
             waited = time.monotonic() - began  # for the writers of other processes
             number = txn.number
             (where, before, left), self._behind = self._behind, _NOWHERE
@@ -610,7 +611,7 @@ class Writer:
             began = time.monotonic()
         except BaseException:
             # py-lmdb's abort() waits until no other thread is inside of any call: beside busy readers, for ever.
-            self._house.alone(txn.abort)
+            self._house.alone(txn.leave)
             raise
         try:
             txn.commit()
@@ -646,7 +647,13 @@ class Writer:
                 env.sync()
             elif not env.is_full(failed.error):
                 raise failed.error
-            env.write().commit()  # of nothing; after a failed write of the meta page, this fails
+            txn = env.write()
+            try:
+                txn.begin()
+                txn.commit()  # of nothing; after a failed write of the meta page, this fails
+            except BaseException:
+                self._house.alone(txn.leave)
+                raise
         except Exception as error:
             self._fail_stop(batch, error)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import os
 import random
@@ -299,6 +300,53 @@ def rung_as_a_commit_begins():
             yield kept
     finally:
         sys.settrace(None)
+
+
+def interrupted(act, nth):
+    """
+    Do this, interrupted at the nth place where Python would look for a signal: as a function begins, and when a call of C has
+    returned. Gives what was raised there, or None where there is no nth place.
+    """
+    places = itertools.count(1)
+
+    def ring(frame, event, argument):
+        if event in {"call", "c_return"} and next(places) == nth:
+            sys.setprofile(None)
+            raise Rung(f"{frame.f_code.co_qualname}, line {frame.f_lineno}, {event}")
+
+    sys.setprofile(ring)
+    try:
+        act()
+    except Rung as rung:
+        return rung
+    finally:
+        sys.setprofile(None)
+    return None
+
+
+def test_wherever_a_signal_interrupts_who_writes_others_can_write_though_the_exception_is_kept(log):
+    """35. An exception keeps the frames that it came through, and they what they hold: a transaction, or a lock."""
+    kept, position = [], 0
+    for nth in itertools.count(1):
+        ticket = log.append([whole(new_id())], epoch=1, hold=3600)
+        rung = interrupted(ticket.wait, nth)
+        if rung is None:
+            break
+        kept.append(rung)
+        others = threading.Thread(target=lambda: log.append([whole(new_id())], epoch=1).wait(), daemon=True)
+        others.start()
+        others.join(20)
+        if others.is_alive():
+            where = str(rung)
+            del rung
+            kept.clear()
+            pytest.fail(f"nobody writes after an interruption in {where}")
+        ticket.wait()
+        position += 6
+        assert log.position() == position
+
+    assert len(kept) > 100
+    assert log.verify().sound
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told
