@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from types import CodeType
+from typing import Final
 
-__all__ = ["Gate", "MapFull", "MapResized"]
+__all__ = ["Gate", "MapFull", "MapResized", "Visit"]
+
+_SOON: Final = 0.2
+"""After so many seconds who waits to be alone looks whether those inside are there at all."""
 
 
 class MapFull(Exception):
@@ -14,6 +20,27 @@ class MapFull(Exception):
 
 class MapResized(Exception):
     """Another process made the map larger; take its size over and do it again."""
+
+
+class Visit:
+    """
+    Somebody inside of a gate, in a ``with`` block of this code in this thread.
+
+    A signal may interrupt him as he is about to leave. Nobody leaves in his place then; but his block is no more, and whoever
+    waits for it can see that.
+    """
+
+    __slots__ = ("code", "thread")
+
+    code: CodeType
+    thread: int
+
+    def is_over(self) -> bool:
+        """Whether the thread is in that code no more."""
+        frame = sys._current_frames().get(self.thread)
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        return frame is None
 
 
 class Gate:
@@ -29,19 +56,19 @@ class Gate:
         self._lock = threading.Lock()
         self._cond = threading.Condition(self._lock)
         self._alone = False
-        self.inside = 0
+        self.inside: set[Visit] = set()
 
-    def enter(self) -> None:
-        """Go in, once nobody has to be alone any more."""
+    def enter(self, visit: Visit) -> None:
+        """Go in, once nobody has to be alone any more. Who is interrupted here has to leave: he may be inside."""
         with self._lock:
             while self._alone:
                 self._cond.wait()
-            self.inside += 1
+            self.inside.add(visit)
 
-    def leave(self) -> None:
-        """Go out."""
+    def leave(self, visit: Visit) -> None:
+        """Go out, if inside."""
+        self.inside.discard(visit)
         with self._lock:
-            self.inside -= 1
             if self._alone and not self.inside:  # else nobody waits for that
                 self._cond.notify_all()
 
@@ -58,10 +85,11 @@ class Gate:
                 self._cond.wait()
             self._alone = True
             while self.inside:
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
+                left = _SOON if until is None else until - time.monotonic()
+                if left <= 0:
                     return False
-                self._cond.wait(left)
+                if not self._cond.wait(min(left, _SOON)):
+                    self.inside.difference_update([visit for visit in self.inside.copy() if visit.is_over()])
         return True
 
     def open(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
@@ -26,7 +27,7 @@ from pluperfect.settings import get_current_settings
 
 from .files import Files
 from .folding import projected
-from .gates import Gate, MapResized
+from .gates import Gate, MapResized, Visit
 from .layout import FILE_FROM
 from .leases import living
 from .ledger import Batch, Prepared, Rows, claiming, end_of, prepare, releasing
@@ -152,15 +153,9 @@ class Store:
         if self._closed:
             raise StoreClosed(f"The store {self.folder} is closed. Open it again to go on.")
 
-    @contextmanager
-    def inside(self) -> Iterator[Environment]:
+    def inside(self) -> AbstractContextManager[Environment]:
         """The environment, which is neither resized nor closed meanwhile."""
-        self.gate.enter()
-        try:
-            self.check()
-            yield self.environment()
-        finally:
-            self.gate.leave()
+        return _Inside(self)
 
     def rows(self) -> AbstractContextManager[Rows]:
         """A snapshot."""
@@ -206,7 +201,7 @@ class Store:
 
     def after_fork_in_child(self) -> None:
         """Close what was inherited, to be opened anew at first use; or, where the parent reads, leave all alone."""
-        reading = self.gate.inside > 0 or self._amid
+        reading = bool(self.gate.inside) or self._amid
         self.writer.forked()
         env, self._env = self._env, None
         self._fresh()
@@ -222,26 +217,50 @@ class Store:
             env.close()
 
 
-class _Look:
+class _Inside(Visit):
+    """The environment of a store, as long as the context lasts."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.thread = store, threading.get_ident()
+
+    def __enter__(self) -> Environment:
+        self.code = sys._getframe(1).f_code
+        store = self._store
+        try:
+            store.gate.enter(self)
+            store.check()
+            return store.environment()
+        except BaseException:
+            store.gate.leave(self)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._store.gate.leave(self)
+
+
+class _Look(Visit):
     """A snapshot of a store, as long as the context lasts. A class: reads are many, and each is short."""
 
     __slots__ = ("_env", "_rows", "_store")
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.thread = store, threading.get_ident()
 
     def __enter__(self) -> Rows:
+        self.code = sys._getframe(1).f_code
         store = self._store
         while True:
-            store.gate.enter()
             try:
+                store.gate.enter(self)
                 store.check()
                 self._env = store.environment()
                 self._rows = self._env.snapshot()
             except MapResized:
-                store.gate.leave()
+                store.gate.leave(self)
             except BaseException:
-                store.gate.leave()
+                store.gate.leave(self)
                 raise
             else:
                 return self._rows
@@ -252,7 +271,7 @@ class _Look:
         try:
             self._rows.close()
         finally:
-            self._store.gate.leave()
+            self._store.gate.leave(self)
         if error is not None:
             damaged = self._env.damaged(error)
             if damaged is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import math
 import os
 import random
@@ -13,11 +12,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from interrupting import interrupted
 from pluperfect.errors import Conflict, StoreClosed, StoreError, StoreFull
 from pluperfect.states import PLAIN, Completed, Packed, Running
 from pluperfect_store.conformance import AT, born, new_id, part, whole
@@ -302,51 +303,54 @@ def rung_as_a_commit_begins():
         sys.settrace(None)
 
 
-def interrupted(act, nth):
+def interrupted_everywhere(log, kind, act, others):
     """
-    Do this, interrupted at the nth place where Python would look for a signal: as a function begins, and when a call of C has
-    returned. Gives what was raised there, or None where there is no nth place.
+    Do this, interrupted at one place after the other, and have another thread do the other thing after each.
+
+    An exception keeps the frames that it came through, and they what they hold: a transaction, or a lock. All are kept here.
     """
-    places = itertools.count(1)
-
-    def ring(frame, event, argument):
-        if event in {"call", "c_return"} and next(places) == nth:
-            sys.setprofile(None)
-            raise Rung(f"{frame.f_code.co_qualname}, line {frame.f_lineno}, {event}")
-
-    sys.setprofile(ring)
-    try:
-        act()
-    except Rung as rung:
-        return rung
-    finally:
-        sys.setprofile(None)
-    return None
-
-
-def test_wherever_a_signal_interrupts_who_writes_others_can_write_though_the_exception_is_kept(log):
-    """35. An exception keeps the frames that it came through, and they what they hold: a transaction, or a lock."""
-    kept, position = [], 0
-    for nth in itertools.count(1):
-        ticket = log.append([whole(new_id())], epoch=1, hold=3600)
-        rung = interrupted(ticket.wait, nth)
-        if rung is None:
-            break
-        kept.append(rung)
-        others = threading.Thread(target=lambda: log.append([whole(new_id())], epoch=1).wait(), daemon=True)
-        others.start()
-        others.join(20)
-        if others.is_alive():
-            where = str(rung)
-            del rung
+    kept = []
+    for nth in range(1, 400):  # more than there are
+        error, rung = interrupted(act(), nth, kind)
+        if rung:
+            kept.append(error)
+        another = threading.Thread(target=others, daemon=True)
+        another.start()
+        another.join(20)
+        if another.is_alive():
+            where = str(error)
+            del error
             kept.clear()
-            pytest.fail(f"nobody writes after an interruption in {where}")
-        ticket.wait()
-        position += 6
-        assert log.position() == position
-
-    assert len(kept) > 100
+            pytest.fail(f"others wait for ever after an interruption in {where}")
+    assert len(kept) > 40
+    assert {type(error) for error in kept} <= {kind, type(None)}
     assert log.verify().sound
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Rung])
+def test_wherever_a_signal_interrupts_who_writes_others_can_write(log, kind):
+    """35."""
+
+    def act():
+        return log.append([whole(new_id())], epoch=1, hold=3600).wait
+
+    interrupted_everywhere(log, kind, act, lambda: log.append([whole(new_id())], epoch=1).wait())
+
+    log.flush()
+    assert log.position() == 399 * 6
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Rung])
+def test_wherever_a_signal_interrupts_who_reads_others_can_be_alone(log, kind):
+    """What grows the map waits until nobody reads."""
+    run = new_id()
+    log.append([whole(run)], epoch=1).wait()
+
+    def others():
+        with log._store.writer.gate:
+            log._store.alone(lambda: None)
+
+    interrupted_everywhere(log, kind, lambda: partial(log.records, run), others)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..states import Failed, State
 from . import outcomes
-from .context import current_frame
+from .context import calling_frame, current_frame
 from .deadlines import DeadlinePassed, call_within
 from .frames import Frame
 from .futures import Future
@@ -34,10 +34,10 @@ __all__ = ["await_body", "await_end", "call_body", "finish_awaitable", "iterate_
 
 def call_body(frame: Frame) -> State:
     """Call a function to its end."""
-    began = frame.begin_body()
-    token = current_frame.set(frame)
+    began, caller = frame.begin_body(), calling_frame()
     ended = False
     try:
+        current_frame.set(frame)  # inside: who is interrupted right after it is outside again all the same
         managers = _contexts(frame) if frame.remote is None else ()
         value = _within_all(managers, frame) if managers else _led(frame)
         outcome = outcomes.returned(frame, value)
@@ -58,7 +58,7 @@ def call_body(frame: Frame) -> State:
                 if frame.has_called() or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
-                current_frame.reset(token)
+                current_frame.set(caller)
     try:
         return outcome
     finally:
@@ -84,8 +84,7 @@ def _within_all(managers: Sequence[AbstractContextManager[Any]], frame: Frame) -
 
 async def await_body(frame: Frame) -> State:
     """Await a coroutine function to its end."""
-    began = frame.begin_body()
-    token = current_frame.set(frame)
+    began, caller = frame.begin_body(), calling_frame()
     limiter: asyncio.Timeout | None = None
     if frame.limit:
         import asyncio
@@ -94,6 +93,7 @@ async def await_body(frame: Frame) -> State:
     frame.limiter = limiter
     ended = False
     try:
+        current_frame.set(frame)
         managers = _contexts(frame)
         if managers:
             with ExitStack() as stack:
@@ -121,7 +121,7 @@ async def await_body(frame: Frame) -> State:
                 if frame.has_called() or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
-                current_frame.reset(token)
+                current_frame.set(caller)
     try:
         return outcome
     finally:

@@ -10,10 +10,9 @@ The interpreters of plain calls, coroutines and generators stand together, so th
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -266,32 +265,36 @@ def stopped(frame: Frame) -> Exception:
     return refusal(frame)
 
 
-class in_turn:  # noqa: N801 - reads as what it says
+def turn_of(request: Request) -> AbstractContextManager[Any]:
     """
-    Held while a root run is carried out that others of this process may carry out under the same id.
+    Held while a root run is carried out that others of this process may carry out under the same id; mostly there are none.
 
-    Mostly there is none, and this does nothing.
+    It is the lock itself: who is interrupted on his way out of a block of Python's own would leave it locked.
     """
+    if calling_frame() is not None:
+        return _NO_TURN
+    root_id = request.root_id
+    if root_id is None:
+        key: str | None = request.authored.given.get("idempotency_key")
+        if key is None:
+            return _NO_TURN
+        root_id = keyed_id(request.authored.name, key)
+    from .logs import nearest_log
+
+    return nearest_log().turn(root_id)
+
+
+_NO_TURN: Final[AbstractContextManager[Any]] = nullcontext()
+
+
+class in_turn:  # noqa: N801 - reads as what it says
+    """The same where it is awaited."""
 
     __slots__ = ("_lock",)
 
     def __init__(self, request: Request) -> None:
-        self._lock: threading.Lock | None = None
-        if current_frame.get() is not None:
-            return
-        key: str | None = request.authored.given.get("idempotency_key")
-        root_id = request.root_id
-        if root_id is None:
-            if key is None:
-                return
-            root_id = keyed_id(request.authored.name, key)
-        from .logs import nearest_log
-
-        self._lock = nearest_log().turn(root_id)
-
-    def __enter__(self) -> None:
-        if self._lock is not None:
-            self._lock.acquire()
+        turn = turn_of(request)
+        self._lock: Any = None if turn is _NO_TURN else turn
 
     async def __aenter__(self) -> None:
         if self._lock is not None:
@@ -300,12 +303,9 @@ class in_turn:  # noqa: N801 - reads as what it says
             while not self._lock.acquire(blocking=False):  # the holder may be another coroutine of this very loop
                 await asyncio.sleep(0.005)
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.release()
-
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
 
 
 _USER: Final = 3
@@ -332,7 +332,7 @@ def call(request: Request, *, return_state: bool = False) -> Any:
     """Call a flow or task whose function is not async."""
     if calling_frame() is not None:  # no root: nobody else carries it out
         return _called(request, return_state=return_state)
-    with in_turn(request):
+    with turn_of(request):
         return _called(request, return_state=return_state)
 
 
@@ -381,7 +381,7 @@ async def call_async(request: Request, *, return_state: bool = False) -> Any:
 
 def call_generator(request: Request, own: list[Any]) -> Generator[Any, Any, Any]:
     """Call a flow or task whose function is a generator: its run lasts until the generator ends or is closed."""
-    with in_turn(request):
+    with turn_of(request):
         frame = born(request)
         frame.generator = own[0]
         announce_call(frame)
@@ -471,11 +471,15 @@ def submit(request: Request) -> Future[Any]:
     runner = runner_of(flow)  # before the birth: where none can be made, there is no call to carry out
     frame = born(request)
     announce_submission(frame)
-    frame.send()
     context = copy_context()
     calls = parent.children
     future: Future[Any] = Future(frame, calls, context, _begin_here, _begin_in_loop if authored.is_async else None)
-    calls.took(future)
+    calls.took(future)  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
+    try:
+        frame.send()
+    except outcomes.OURS:
+        calls.open.discard(future)
+        raise
     if frame.run.final:
         future.run()
         return future

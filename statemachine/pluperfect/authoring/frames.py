@@ -94,6 +94,7 @@ class Frame:
         "thread",
         "ticket",
         "turn",
+        "unsure",
         "untold",
         "wait_for",
         "waits",
@@ -131,6 +132,7 @@ class Frame:
         self.held: tuple[Entry, ...] = ()
         self.untold: Sequence[tuple[Run, Transition]] = ()
         self.ticket: Ticket | None = None
+        self.unsure: bool = False  # whether the log may hold more than was noted here
         self.looked: Facts | None = None  # what the look-up gave, while questions are being answered
         self.name: str | None = None  # one that could be made only when the arguments had been resolved
         self.cache_key: CacheKey | None = None
@@ -174,9 +176,13 @@ class Frame:
                 self.session.release()
         else:
             children = parent._children or parent.children
-            children.active.discard(self)
-            if kind is not None:
-                children.count(self)  # interrupted on its way: it ends with its caller
+            try:
+                if kind is not None:
+                    self.learn()
+            finally:
+                children.active.discard(self)
+                if kind is not None:
+                    children.count(self)  # interrupted on its way: it ends with its caller
 
     @property
     def children(self) -> Children:
@@ -336,8 +342,22 @@ class Frame:
         part = Part(run.id, session.root, run.seq - len(held), held + entries if held else entries)
         for entry in entries:
             run = self._evolve(run, entry)
-        self.ticket = session.append(part, self.hold, self.ticket)
-        self.run, self.held = run, ()
+        try:
+            self.ticket = session.append(part, self.hold, self.ticket)
+            self.run, self.held = run, ()
+        except BaseException as error:
+            self.unsure = not isinstance(error, outcomes.OURS)  # a refusal says that nothing was recorded
+            raise
+
+    def learn(self) -> None:
+        """Take over from the log what was recorded where somebody was interrupted while he recorded it."""
+        if not self.unsure:
+            return
+        self.log.log.flush()
+        recorded, self.unsure = self.log.load(self.run.id), False
+        if recorded.seq > self.run.seq - len(self.held):
+            self.run, self.held = recorded, ()
+        self.untold = [told for told in self.untold if told[0].seq <= self.run.seq]
 
     def hold_back(self, entry: Entry) -> None:
         """Take an entry into the run that travels with the next one: a birth, with its start."""
@@ -385,6 +405,7 @@ class Frame:
         self.session.watched = True
         self.children.cut(why)
         with self.turn:
+            self.learn()
             if not self.run.final and not self.cut_off:
                 state = Failed(why, "cancelled")
                 state.carry(UpstreamFailed(state.message))
@@ -481,6 +502,7 @@ class Frame:
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""
+        self.learn()
         if self.run.final:
             return
         state = Failed(message, cause)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..states import Failed
 from . import outcomes
-from .context import current_frame
+from .context import calling_frame, current_frame
 
 if TYPE_CHECKING:
     from .frames import Frame
@@ -21,8 +21,9 @@ def name_run(frame: Frame) -> str | Failed | None:
     template = frame.definition.options["flow_run_name" if kind == "flow" else "task_run_name"]
     if template is None:
         return None
-    token = current_frame.set(frame)
+    caller = calling_frame()
     try:
+        current_frame.set(frame)
         if isinstance(template, str):
             known = {} if kind == "flow" else {"task_loop_count": frame.run.loop_count}
             name: Any = template.format(**{**known, **frame.arguments})
@@ -36,7 +37,7 @@ def name_run(frame: Frame) -> str | Failed | None:
     except Exception as error:
         return outcomes.failed(frame, error)
     finally:
-        current_frame.reset(token)
+        current_frame.set(caller)
     return name
 
 

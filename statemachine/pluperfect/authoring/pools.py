@@ -95,7 +95,8 @@ class Pool:
             self._closed = True
             self._wake_all()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():  # one that was interrupted as it began may never have
+                thread.join()
         _open.discard(self)
 
     def _wake_all(self) -> None:
@@ -134,15 +135,18 @@ class Pool:
         elif len(self._threads) < self._most:
             # A daemon, and waited for at the end of the process all the same: see `_close_all`.
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
-            self._spare = True
-            self._threads.append(thread)
             try:
+                self._spare = True
+                self._threads.append(thread)
                 thread.start()
             except RuntimeError:
                 self._spare = False
                 self._threads.pop()
                 if not self._threads:
                     raise
+            except BaseException:  # interrupted: whether it has begun is not known
+                self._spare = False
+                raise
 
     def _work(self) -> None:
         awake = threading.Lock()

@@ -75,8 +75,8 @@ class Session:
             self.check()
         if before is not None and before.extend(part):
             return before
-        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=self._unborn)
-        self._unborn = False
+        claim, self._unborn = self._unborn, False  # first: who is interrupted in the append may have claimed the tree
+        ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=claim)
         self.tickets.append(ticket)
         return ticket
 
