@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -133,3 +135,40 @@ def test_at_every_place_where_it_is_interrupted_a_flow_says_so_and_can_be_called
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
     print(f"interruptions of {work.name}: seed {seed(2)}, {told}")
     assert counts["heard"] > 1000
+
+
+def too_late(where):
+    """Here the time of the body at hand ends: the timer's signal comes in."""
+    time.sleep(0.06)
+    return AssertionError(f"no signal came in {where}")
+
+
+@task(timeout_seconds=0.03)
+def ends_late(nth):
+    error, rung = interrupted(lambda: [same(1), inner(2)], nth, too_late)
+    if error is not None:
+        raise error
+    return rung
+
+
+@flow
+def calls_what_ends_late(nth):
+    return ends_late(nth)
+
+
+def test_wherever_the_time_of_a_task_that_calls_others_ends_it_has_timed_out_and_they_end_with_it(tmp_path):
+    ended = 0
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
+        calls_what_ends_late(0, return_state=True)
+        for nth in itertools.count(1, 29):
+            state = calls_what_ends_late(nth, return_state=True)
+            if state.is_completed():
+                break
+            ended += 1
+            log.log.flush()
+            run = next(iter(log.runs(roots=True)))
+            assert [child.state.name for child in run.children] == ["TimedOut"], state
+            assert not [child.name for child in all_beneath(run) if not child.state.final]
+        assert log.compare() == []
+        assert [str(other) for other in log.rejudge()] == []
+    assert ended > 20
