@@ -12,10 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.msgpack import Ext
+from msgspec.structs import replace
 
 from pluperfect import records, states, transitions
 from pluperfect.errors import RedactedValue, StoreDamaged
-from pluperfect.states import KINDS, codec_of
+from pluperfect.states import KINDS, Running, codec_of
+from pluperfect_store.conformance import born, new_id, part
+from pluperfect_store.memory import MemoryLog
 
 DOCUMENT = (Path(__file__).parents[1] / "specs" / "records.md").read_text()
 EXAMPLES = [
@@ -222,6 +225,27 @@ def test_a_birth_that_is_taken_for_readable_without_a_second_look_is_read_again(
 
     if body.sure:
         assert records.decode(records.encode(bytes(16), birth, records.GENESIS)) == birth
+
+
+@given(st.integers(-200, 200), st.booleans())
+@example(-1, True)
+@example(-1, False)
+def test_a_value_of_any_code_is_refused_or_read_again(code, ends):
+    """Codes below zero are msgpack's own, and above 127 it knows none."""
+    value, run, log = states.Packed(code, b"x"), new_id(), MemoryLog()
+    birth = born(run)
+    if ends:
+        entries = [birth, Running(), states.Completed(data=value)]
+    else:
+        entries = [states.Pending(spec=replace(birth.spec, inputs=(states.Input("x", bytes(16), value),)))]
+    whole = part(run, None, 0, *entries)
+    try:
+        log.append([whole], epoch=1).wait()
+    except (TypeError, ValueError, OverflowError):
+        assert code not in range(32)
+        assert log.position() == 0
+    else:
+        assert [found.to for found in map(records.decode, log.records(run))] == [each.to for each in whole.entries]
 
 
 def test_the_births_that_the_engine_makes_need_no_second_look():
