@@ -53,6 +53,11 @@ def submits():
     return [future.result() for future in [same.submit(1), same.submit(2)]]
 
 
+@flow(durability="effect")
+def submits_at_effect():
+    return [future.result() for future in [same.submit(1), same.submit(2)]]
+
+
 @flow
 def maps():
     return same.map([1, 2]).result()
@@ -76,7 +81,7 @@ def _quiet():
     logging.disable(logging.NOTSET)
 
 
-WORKS = [calls, calls_at_effect, submits, maps, calls_inner, iterates]
+WORKS = [calls, calls_at_effect, submits, submits_at_effect, maps, calls_inner, iterates]
 
 
 def all_beneath(run):

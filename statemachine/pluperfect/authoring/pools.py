@@ -101,7 +101,8 @@ class Pool:
 
     def _wake_all(self) -> None:
         for waiting in self._idle:
-            waiting.release()
+            if waiting.locked():
+                waiting.release()
         self._idle.clear()
 
     def _next(self) -> deque[Step] | None:
@@ -128,25 +129,32 @@ class Pool:
                     self._send_for_spare()
 
     def _send_for_spare(self) -> None:
-        """Wake a thread, or begin one, where there may be more; the lock is held."""
-        if self._idle:
-            self._spare = True
-            self._idle.pop().release()
-        elif len(self._threads) < self._most:
+        """
+        Wake a thread, or begin one, where there may be more; the lock is held.
+
+        That one is on its way is noted last: who is interrupted before leaves the next one to send again.
+        """
+        while self._idle:
+            waiting = self._idle[-1]
+            sleeps = waiting.locked()  # else it was woken by somebody who was interrupted as he did
+            if sleeps:
+                waiting.release()
+            self._idle.pop()
+            if sleeps:
+                self._spare = True
+                return
+        if len(self._threads) < self._most:
             # A daemon, and waited for at the end of the process all the same: see `_close_all`.
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
             try:
-                self._spare = True
-                self._threads.append(thread)
                 thread.start()
             except RuntimeError:
-                self._spare = False
                 self._threads.pop()
                 if not self._threads:
                     raise
-            except BaseException:  # interrupted: whether it has begun is not known
-                self._spare = False
-                raise
+            else:
+                self._spare = True
 
     def _work(self) -> None:
         awake = threading.Lock()
