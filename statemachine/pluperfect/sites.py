@@ -87,7 +87,8 @@ def raise_site(error: BaseException) -> str:
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__", "")
         if not _is_ours(module):
-            found = _site(trace.tb_frame, module, trace.tb_lineno)
+            line: int | None = trace.tb_lineno  # none where a signal came in at an instruction that belongs to no line
+            found = _site(trace.tb_frame, module, line or trace.tb_frame.f_code.co_firstlineno)
         trace = trace.tb_next
     return found
 

@@ -229,10 +229,12 @@ class Environment:
         return _no_room(self.folder, error)
 
     def close(self) -> None:
-        """Let go of the file. No transaction may be open."""
+        """Let go of the file. No transaction may be open. A second call does nothing."""
         if self._env is not None:
             self._env.close()
-        opening.release(self._own)
+        own, self._own = self._own, None
+        if own is not None:
+            opening.release(own)
 
     def abandon(self) -> None:
         """

@@ -37,10 +37,14 @@ class Visit:
 
     def is_over(self) -> bool:
         """Whether the thread is in that code no more."""
-        frame = sys._current_frames().get(self.thread)
+        from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+
+        left = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+        frame, last = sys._current_frames().get(self.thread), None
         while frame is not None and frame.f_code is not self.code:
-            frame = frame.f_back
-        return frame is None
+            frame, last = frame.f_back, frame
+        # A generator that was left while this looked has nothing behind it, and there the way ends before its time.
+        return frame is None and not (last is not None and last.f_code.co_flags & left)
 
 
 class Gate:
@@ -84,12 +88,15 @@ class Gate:
             while self._alone:
                 self._cond.wait()
             self._alone = True
+            before: set[Visit] = set()
             while self.inside:
                 left = _SOON if until is None else until - time.monotonic()
                 if left <= 0:
                     return False
                 if not self._cond.wait(min(left, _SOON)):
-                    self.inside.difference_update([visit for visit in self.inside.copy() if visit.is_over()])
+                    over = {visit for visit in self.inside.copy() if visit.is_over()}
+                    self.inside -= over & before  # found so twice
+                    before = over
         return True
 
     def open(self) -> None:

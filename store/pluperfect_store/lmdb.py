@@ -87,8 +87,10 @@ class Store:
         self.gate = Gate()
         self.writer = Writer(self, str(self.folder))
         self._opening = threading.Lock()
-        self._growing = threading.Lock()
-        self.grown = threading.Condition(self._growing)
+        self.growing = (
+            threading.Lock()
+        )  # entered by itself: who is interrupted on his way into a condition leaves it locked
+        self.grown = threading.Condition(self.growing)
         self.position = 0
         self.watching = 0  # who waits for the log to grow
 
@@ -118,7 +120,7 @@ class Store:
         """Wake who waits for the log to grow."""
         self.position = position
         if self.watching:  # who begins to watch after this sees the position
-            with self._growing:  # not as the condition: who is interrupted on the way in would leave it locked
+            with self.growing:
                 self.grown.notify_all()
 
     @property
@@ -162,24 +164,26 @@ class Store:
         return _Look(self)
 
     def close(self) -> None:
-        """Commit what is queued and let go of the file."""
+        """Commit what is queued and let go of the file; where that was interrupted, what is left of it."""
         if self._dead is not None or self._closed:
             return
         with suppress(PluperfectError):  # a store that takes nothing more: its leases end with this process
             self.writer.let_go()
         self.writer.stop()
         with self.writer.gate:
-            alone = self.gate.shut(_CLOSE_PATIENCE)
-            self._closed = True
-            living.discard(self.owner)
-            env, self._env = self._env, None
-            if env is not None:
-                if alone:
-                    env.close()
-                else:  # somebody still reads: pulling the map away would kill the process
-                    env.abandon()
-            self.gate.open()
-        with self.grown:
+            try:
+                alone = self.gate.shut(_CLOSE_PATIENCE)
+                if self._env is not None:
+                    if alone:
+                        self._env.close()
+                    else:  # somebody still reads: pulling the map away would kill the process
+                        self._env.abandon()
+                self._env = None
+                self._closed = True
+                living.discard(self.owner)
+            finally:
+                self.gate.open()
+        with self.growing:
             self.grown.notify_all()
 
     # --- forks
@@ -331,6 +335,9 @@ def _shared(folder: Path, map_size: int | None, *, check: bool) -> Store:
     key = os.path.realpath(folder)
     with _registry:
         store = _stores.get(key)
+        if store is not None and not store.users:  # its closing was interrupted
+            _let_go(store)
+            store = None
         if store is None:
             if not _hooked:
                 atexit.register(_at_exit)
@@ -349,12 +356,15 @@ def _shared(folder: Path, map_size: int | None, *, check: bool) -> Store:
 def _give_back(store: Store) -> None:
     with _registry:
         store.users -= 1
-        if store.users:
-            return
-        store.close()
-        for key, known in [*_stores.items()]:
-            if known is store:
-                del _stores[key]
+        if not store.users:
+            _let_go(store)
+
+
+def _let_go(store: Store) -> None:
+    store.close()
+    for key, known in [*_stores.items()]:
+        if known is store:
+            del _stores[key]
 
 
 def _without_files(op: Prepared, files: Files) -> Prepared:
@@ -483,7 +493,7 @@ class LmdbLog(Proving):
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            with store.grown:
+            with store.growing:  # not as the condition, see there
                 store.watching += 1
                 try:
                     if store.position <= beyond:

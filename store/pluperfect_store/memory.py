@@ -2,7 +2,8 @@
 A log in memory: the reference that every other store has to agree with, and the one for tests.
 
 Its address is ``memory:``, with nothing behind the colon: each opening is a log of its own, which is gone when
-its process ends, so that a name would promise what it does not hold.
+its process ends, so that a name would promise what it does not hold. It is not made for exceptions from handlers of signals: one
+that comes in the middle of an append leaves half of it.
 """
 
 from __future__ import annotations

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+import gc
 import logging
 import random
+import signal
+import threading
 import time
+import warnings
 from collections import Counter
+from contextvars import copy_context
 
 import pytest
 
 import pluperfect
 from interrupting import interrupted
-from pluperfect import flow, task
+from pluperfect import flow, tags, task
+from pluperfect.authoring import deadlines
+from pluperfect.errors import CrashedRun
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"  # it may ring where nobody can be told
+)
 
 
 @task
@@ -81,6 +92,10 @@ def _quiet():
     logging.disable(logging.NOTSET)
 
 
+class Rung(BaseException):
+    """What a handler raises."""
+
+
 WORKS = [calls, calls_at_effect, submits, submits_at_effect, maps, calls_inner, iterates]
 
 
@@ -120,7 +135,6 @@ def interrupt_everywhere(place, work, stride, seed):
     return counts
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_wherever_it_is_interrupted_a_flow_says_so_and_can_be_called_again(tmp_path, seed, work):
     counts = interrupt_everywhere(tmp_path / "runs", work, 13, seed(1))
@@ -132,7 +146,6 @@ def test_wherever_it_is_interrupted_a_flow_says_so_and_can_be_called_again(tmp_p
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_at_every_place_where_it_is_interrupted_a_flow_says_so_and_can_be_called_again(tmp_path, seed, work):
     counts = interrupt_everywhere(tmp_path / "runs", work, 1, seed(2))
@@ -165,7 +178,7 @@ def test_wherever_the_time_of_a_task_that_calls_others_ends_it_has_timed_out_and
     ended = 0
     with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
         calls_what_ends_late(0, return_state=True)
-        for nth in itertools.count(1, 29):
+        for nth in range(1, 3_000, 29):  # more than there are
             state = calls_what_ends_late(nth, return_state=True)
             if state.is_completed():
                 break
@@ -177,3 +190,128 @@ def test_wherever_the_time_of_a_task_that_calls_others_ends_it_has_timed_out_and
         assert log.compare() == []
         assert [str(other) for other in log.rejudge()] == []
     assert ended > 20
+
+
+@flow
+def goes_on(submitted, nth):
+    """Catches what comes in between as it submits, and goes on."""
+    try:
+        same.submit(1).result()  # so that a thread waits for more
+        return interrupted(lambda: submitted.append(same.submit(2)), nth)[1]
+    except KeyboardInterrupt:
+        return True
+
+
+def test_a_flow_that_is_interrupted_as_it_submits_and_goes_on_ends(tmp_path):
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
+        goes_on([], 0)
+        for nth in range(1, 1_000):
+            submitted = []
+            ended = in_time(lambda submitted=submitted, nth=nth: goes_on(submitted, nth))
+            run = next(iter(log.runs(roots=True)))
+            assert all(child.state.final for child in run.children)
+            assert [future.result() for future in submitted] in ([], [2])
+            if not ended:
+                break
+        assert nth > 100
+        assert log.compare() == []
+
+
+def in_time(act):
+    """What this gives in another thread, or the test fails where it hangs."""
+    given = []
+    thread = threading.Thread(target=copy_context().run, args=(lambda: given.append(act()),), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert given, "it hangs, or has raised"
+    return given[0]
+
+
+@pytest.mark.parametrize("method", ["submit", "map"])
+def test_a_submitted_call_that_cannot_be_recorded_is_no_call_and_the_flow_goes_on(log, method):
+    @flow
+    def whole():
+        with pytest.raises(ValueError, match="surrogates"), tags("\ud800"):
+            same.submit(1) if method == "submit" else same.map([1])
+        return same.submit(2).result()
+
+    assert in_time(whole) == 2
+    assert [child.state.name for run in log.runs(roots=True) for child in run.children] == ["Completed"]
+
+
+def test_a_coroutine_that_is_collected_amid_another_flow_leaves_that_one_its_place(log):
+    async def never():
+        await asyncio.Event().wait()
+
+    waits = flow(never, name="waits")
+
+    @flow
+    def other(kept):
+        same(1)
+        kept.clear()
+        gc.collect()
+        return same(2)
+
+    loop = asyncio.new_event_loop()
+    left = loop.create_task(waits())
+    while not any(run.state.is_running() for run in log.runs(roots=True)):
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    kept = [left]
+    del left, loop
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a task was destroyed: that is what this is about
+        assert other(kept) == 2
+    assert sorted(len(run.children) for run in log.runs(roots=True)) == [0, 2]
+
+
+def test_a_limit_that_was_interrupted_as_it_was_set_rings_no_more(tmp_path):
+    limited = task(lambda: 1, timeout_seconds=60)
+    alone = flow(lambda: limited(), name="alone")
+    with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False):
+        alone()
+        for nth in range(1, 3_000, 2):
+            _, rung = interrupted(alone, nth)
+            assert not any(alarm.live for alarm in deadlines._alarms)
+            if not rung:
+                break
+    assert nth > 300
+
+
+@pytest.mark.parametrize("work", [calls, submits, calls_inner], ids=lambda work: work.name)
+def test_a_real_signal_at_any_time_is_heard_as_what_its_handler_raised(tmp_path, seed, work):
+    """It may come in at an instruction that belongs to no line, too."""
+    chance, heard, armed = random.Random(seed(1)), Counter(), [False]
+
+    def ring(*_):
+        if armed[0]:
+            armed[0] = False
+            raise Rung
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
+            work()
+            began = time.perf_counter()
+            work()
+            takes = time.perf_counter() - began
+            for nth in range(150):
+                keyed = work.with_options(idempotency_key=f"{nth}")
+                try:
+                    armed[0] = True
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, takes))
+                    assert keyed() == [1, 2]
+                    armed[0] = False
+                except Rung:
+                    heard["first"] += 1
+                try:
+                    assert keyed() == [1, 2]
+                except (Rung, CrashedRun):  # the latter where a plugin for pickles cannot pickle its traceback
+                    heard["again"] += 1
+            log.log.flush()
+            assert log.compare() == []
+            assert log.verify().sound
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert heard["first"] > 20

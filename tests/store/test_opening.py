@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import lmdb
 import msgspec
 import pytest
 
+from interrupting import interrupted
 from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
 from pluperfect_store import opening
 from pluperfect_store.conformance import new_id, whole
@@ -482,3 +484,34 @@ def test_a_file_that_claims_to_end_very_far_away_is_refused_at_once(store, far):
 
     with pytest.raises(StoreError):
         LmdbLog(store)
+
+
+def test_a_store_whose_closing_was_interrupted_anywhere_can_be_closed_and_opened_again(tmp_path):
+    """Also by this very process, and while somebody keeps the exception."""
+    kept = []
+    for nth in range(1, 1_000):
+        log = LmdbLog(tmp_path / "runs")
+        log.append([whole(new_id())], epoch=1)
+        error, rung = interrupted(log.close, nth)
+        kept.append(error)
+        ended = []
+
+        def again(log=log, ended=ended):
+            log.close()
+            other = LmdbLog(tmp_path / "runs")
+            other.append([whole(new_id())], epoch=1).wait()
+            other.close()
+            ended.append(True)
+
+        thread = threading.Thread(target=again, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert ended, f"after an interruption in {error}"
+        if not rung:
+            break
+    assert nth > 100
+    assert {type(error) for error in kept} <= {KeyboardInterrupt, type(None)}
+    log = LmdbLog(tmp_path / "runs")
+    assert log.position() == 6 * nth
+    assert log.verify().sound
+    log.close()

@@ -327,6 +327,7 @@ def interrupted_everywhere(log, kind, act, others):
     assert log.verify().sound
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Rung])
 def test_wherever_a_signal_interrupts_who_writes_others_can_write(log, kind):
     """35."""
@@ -340,6 +341,7 @@ def test_wherever_a_signal_interrupts_who_writes_others_can_write(log, kind):
     assert log.position() == 399 * 6
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Rung])
 def test_wherever_a_signal_interrupts_who_reads_others_can_be_alone(log, kind):
     """What grows the map waits until nobody reads."""

@@ -121,7 +121,8 @@ async def await_body(frame: Frame) -> State:
                 if frame.has_called() or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
-                current_frame.set(caller)
+                if calling_frame() is frame:  # else its loop is gone, and it is collected amid somebody else's work
+                    current_frame.set(caller)
     try:
         return outcome
     finally:

@@ -82,8 +82,8 @@ def _by_signal(seconds: float, call: Callable[[], Any]) -> Any:
 
     alarm = _Alarm(time.monotonic() + seconds)
     before = signal.signal(signal.SIGALRM, _ring)
-    _alarms.append(alarm)
     try:
+        _alarms.append(alarm)  # inside: one that is left in place would ring amid somebody else's work
         _rearm()
         result = call()
         if not alarm.live:
@@ -102,7 +102,8 @@ def _by_signal(seconds: float, call: Callable[[], Any]) -> Any:
         raise
     finally:
         alarm.live = False
-        _alarms.remove(alarm)
+        if alarm in _alarms:
+            _alarms.remove(alarm)
         _rearm()
         if not _alarms:
             signal.signal(signal.SIGALRM, before)

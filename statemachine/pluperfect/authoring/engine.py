@@ -474,18 +474,14 @@ def submit(request: Request) -> Future[Any]:
     context = copy_context()
     calls = parent.children
     future: Future[Any] = Future(frame, calls, context, _begin_here, _begin_in_loop if authored.is_async else None)
-    calls.took(future)  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
     try:
+        calls.took(future)  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
         frame.send()
-    except outcomes.OURS:
-        calls.open.discard(future)
-        raise
-    if frame.run.final:
-        future.run()
-        return future
-    if getattr(runner, "remote", False) and not request.here:
-        frame.remote = runner
-    try:
+        if frame.run.final:
+            future.run()
+            return future
+        if getattr(runner, "remote", False) and not request.here:
+            frame.remote = runner
         if authored.is_async and hasattr(runner, "submit_async"):
             future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
         elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
@@ -499,11 +495,21 @@ def submit(request: Request) -> Future[Any]:
 
 
 def _not_taken(future: Future[Any], error: BaseException) -> None:
-    """The runner did not take the call: it ends here, and whoever made it is told by the exception."""
+    """The call could not be recorded, or the runner did not take it: it ends here, and its caller is told by the exception."""
+    frame = future.frame
     future.look()
-    if future.withdraw():
-        future.frame.propose(Propose(outcomes.failed(future.frame, error, "crashed")))
-        _settle(future)
+    if not future.withdraw():
+        return
+    try:
+        frame.learn()
+        if not frame.held:  # else nothing is on record, and there was no call
+            frame.propose(Propose(outcomes.failed(frame, error, "crashed")))
+            _settle(future)
+    except BaseException:
+        future.caller.count(frame)  # its caller tries again as it ends
+        raise
+    finally:
+        future.caller.open.discard(future)  # nobody else will begin it
 
 
 def needs_flow(authored: Authored, method: str) -> MissingContextError:

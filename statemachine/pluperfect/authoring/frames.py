@@ -346,11 +346,17 @@ class Frame:
             self.ticket = session.append(part, self.hold, self.ticket)
             self.run, self.held = run, ()
         except BaseException as error:
-            self.unsure = not isinstance(error, outcomes.OURS)  # a refusal says that nothing was recorded
+            if not isinstance(error, outcomes.OURS):  # a refusal says that nothing was recorded
+                self.unsure = True
             raise
 
     def learn(self) -> None:
         """Take over from the log what was recorded where somebody was interrupted while he recorded it."""
+        if self.unsure:
+            with self.turn:
+                self._learn()
+
+    def _learn(self) -> None:
         if not self.unsure:
             return
         self.log.log.flush()
@@ -405,7 +411,7 @@ class Frame:
         self.session.watched = True
         self.children.cut(why)
         with self.turn:
-            self.learn()
+            self._learn()
             if not self.run.final and not self.cut_off:
                 state = Failed(why, "cancelled")
                 state.carry(UpstreamFailed(state.message))

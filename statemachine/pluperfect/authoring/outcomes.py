@@ -362,9 +362,9 @@ _LOOKED_AGAIN: Final = 1.0
 _looked: Final[dict[str, float]] = {}
 
 
-def _traced(at: tuple[FrameType, int]) -> str:
-    frame, line = at
-    code, now = frame.f_code, time.monotonic()
+def _traced(at: tuple[FrameType, int | None]) -> str:
+    frame, code, now = at[0], at[0].f_code, time.monotonic()
+    line = at[1] or code.co_firstlineno  # a signal may come in at an instruction that belongs to no line
     if now - _looked.get(code.co_filename, -_LOOKED_AGAIN) >= _LOOKED_AGAIN:
         if len(_looked) > 1_000:
             _looked.clear()

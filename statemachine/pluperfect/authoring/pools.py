@@ -149,9 +149,10 @@ class Pool:
             self._threads.append(thread)
             try:
                 thread.start()
-            except RuntimeError:
-                self._threads.pop()
-                if not self._threads:
+            except BaseException as error:
+                if not thread.is_alive():  # one that was interrupted as it began may come yet: then it ends itself
+                    self._threads.remove(thread)
+                if not isinstance(error, RuntimeError) or not self._threads:
                     raise
             else:
                 self._spare = True
