@@ -485,7 +485,7 @@ class Batch:
                 log[place] = row
                 leaves.append(prev)
                 idx[idx_key(run, seq)] = place
-                if head is None or not head.imported:
+                if (seq == 1 or told.key is not None) and (head is None or not head.imported):  # else it makes none
                     rows += lasting(run, position, seq, told)
             heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
         # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.

@@ -87,9 +87,8 @@ class Store:
         self.gate = Gate()
         self.writer = Writer(self, str(self.folder))
         self._opening = threading.Lock()
-        self.growing = (
-            threading.Lock()
-        )  # entered by itself: who is interrupted on his way into a condition leaves it locked
+        # Entered by itself, not as the condition: who is interrupted on his way into that would leave it locked.
+        self.growing = threading.Lock()
         self.grown = threading.Condition(self.growing)
         self.position = 0
         self.watching = 0  # who waits for the log to grow

@@ -486,6 +486,7 @@ def test_a_file_that_claims_to_end_very_far_away_is_refused_at_once(store, far):
         LmdbLog(store)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may ring where nobody can be told
 def test_a_store_whose_closing_was_interrupted_anywhere_can_be_closed_and_opened_again(tmp_path):
     """Also by this very process, and while somebody keeps the exception."""
     kept = []

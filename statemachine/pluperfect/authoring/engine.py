@@ -99,7 +99,7 @@ def perform(effect: Any, frame: Frame) -> Any:
                 finish_awaitable(waiting)
         return answer
     if type(effect) is Durable:
-        return None if frame.ticket is None else frame.ticket.wait()
+        return frame.await_commit()
     if type(effect) is Resolve:
         for future in upstream.waits_for(frame):
             future.wait()
@@ -120,7 +120,9 @@ async def perform_async(effect: Any, frame: Frame) -> Any:
             await waiting
         return answer
     if type(effect) is Durable:
-        return None if frame.ticket is None or frame.ticket.done else await _committed(frame.ticket)
+        if frame.ticket is not None and not frame.ticket.done:
+            await _committed(frame.ticket)
+        return frame.await_commit()
     if type(effect) is Resolve:
         for future in upstream.waits_for(frame):
             await await_end(future)
@@ -135,8 +137,7 @@ def tell(frame: Frame, answer: Any) -> list[Any]:
     """Tell the recorders what was recorded, once it is durable. What they want awaited is given back."""
     if not frame.untold or type(answer) is not Run:
         return []
-    if frame.ticket is not None:
-        frame.ticket.wait()
+    frame.await_commit()
     told, frame.untold = frame.untold, []
     waiting: list[Any] = []
     for run, transition in told:
@@ -190,7 +191,7 @@ async def _ask_async(frame: Frame, effect: Ask) -> Any:
 
 
 async def _committed(ticket: Any) -> None:
-    """Await a commit without blocking the event loop."""
+    """Await a commit without blocking the event loop; what became of it, the ticket says."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -202,7 +203,6 @@ async def _committed(ticket: Any) -> None:
 
     ticket.notify(tell_loop)
     await done
-    ticket.wait()
 
 
 # --- direct calls -----------------------------------------------------------------------------------------

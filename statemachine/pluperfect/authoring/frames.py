@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec.structs import replace
 
 from ..course import Propose
-from ..errors import PluginError, Refused, UpstreamFailed
+from ..errors import Conflict, PluginError, Refused, UpstreamFailed
 from ..hooks import CacheKey, Definition, Part, Runner, Ticket
 from ..manager import Attending
 from ..rules import Proposal, Question, Verdict, settle
@@ -178,7 +179,8 @@ class Frame:
             children = parent._children or parent.children
             try:
                 if kind is not None:
-                    self.learn()
+                    with suppress(*outcomes.OURS):  # what came in between is what is heard
+                        self.learn()
             finally:
                 children.active.discard(self)
                 if kind is not None:
@@ -364,6 +366,21 @@ class Frame:
         if recorded.seq > self.run.seq - len(self.held):
             self.run, self.held = recorded, ()
         self.untold = [told for told in self.untold if told[0].seq <= self.run.seq]
+
+    def await_commit(self) -> None:
+        """
+        Wait until all that was recorded of this run is durable.
+
+        Raises:
+            StoreError: It was refused. Where it only builds on an earlier append that was refused, that one's error.
+        """
+        if self.ticket is None:
+            return
+        try:
+            self.ticket.wait()
+        except Conflict:
+            self.session.check()
+            raise
 
     def hold_back(self, entry: Entry) -> None:
         """Take an entry into the run that travels with the next one: a birth, with its start."""
