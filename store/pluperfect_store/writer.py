@@ -106,7 +106,7 @@ class Writer:
         self._bytes = self._waited = self._pressed = 0
         self._due = self._alarm = _NEVER
         self._thread: threading.Thread | None = None
-        self._inside = False  # whether somebody holds the mutex for more than a step; a hint, for who wants it next
+        self._inside = False  # whether somebody holds the mutex for many steps; a hint, for who wants it next
         self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
         self._took = 0.0  # how long the last commit took, and the wait for its turn, in seconds
         self._slow = 0.0  # until when the disk counts as slow, by the monotonic clock
@@ -141,25 +141,19 @@ class Writer:
 
     def _put(self, pending: Pending, size: int, hold: float) -> Pending:
         due, me = time.monotonic() + hold, threading.get_ident()
-        many = len(self._queue)
+        queue = self._queue
+        many = len(queue)
         # The hold of the first is half over: if not this thread, the writer's own will soon write them.
         if (many >= _ENOUGH or (many >= _SOME and due - self._due > hold / 2)) and self._filler == me:
             self._relieve()
         if self._inside:
             give_way(self._is_held)
+        # Mostly nothing is called in here: so no thread loses the interpreter while it holds the mutex, see `give_way`.
         with self.mutex:
-            self._check()
-            self._inside = True
-            while self._bytes > _QUEUE_BYTES and not self.is_mine():
-                self._pressed += 1
-                try:
-                    self._wake.notify()
-                    self._inside = False
-                    self._room.wait()
-                finally:
-                    self._pressed -= 1
+            if self._broken is not None or self._stopping:
                 self._check()
-                self._inside = True
+            if self._bytes > _QUEUE_BYTES:
+                self._await_room()
             if self._thread is None:
                 self._begin()
             self._bytes += size
@@ -169,15 +163,25 @@ class Writer:
                 for key in pending.op.keys:
                     self._keys[key] = pending
             if self._filler != me:
-                self._filler = 0 if self._queue else me
-            self._queue.append(pending)
+                self._filler = 0 if queue else me
+            queue += (pending,)
             if due < self._due:
                 self._due = due
                 if due < self._alarm:
                     self._alarm = due
                     self._wake.notify()
-            self._inside = False
         return pending
+
+    def _await_room(self) -> None:
+        """Wait until more may be queued; the mutex is held."""
+        while self._bytes > _QUEUE_BYTES and not self.is_mine():
+            self._pressed += 1
+            try:
+                self._wake.notify()
+                self._room.wait()
+            finally:
+                self._pressed -= 1
+            self._check()
 
     def _is_held(self) -> bool:
         return self._inside

@@ -42,4 +42,6 @@ def test_one_call_takes_no_more_instructions_than_it_did(work, pytestconfig):
     if rewrite:
         known.setdefault(BUILD, {})[work] = found
         page.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    assert found <= known[BUILD][work] * ROOM, f"{found:,} instructions for one call of {work}, {known[BUILD][work]:,} once"
+    assert found <= known[BUILD][work] * ROOM, (
+        f"{found:,} instructions for one call of {work}, {known[BUILD][work]:,} once"
+    )

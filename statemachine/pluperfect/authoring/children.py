@@ -28,7 +28,8 @@ class Children:
 
     Attributes:
         session: The tree that the body belongs to.
-        lock: Held for a few steps: theirs, and those of the futures among them.
+        lock: Held for a few steps: theirs, and those of the futures among them. Where a call ends well nothing is called in
+            them, so that no thread loses the interpreter while it holds the lock, and no other has to wait for it.
         open: The submitted calls that have not ended.
         failures: The submitted calls that did not end well, for whoever looks at them.
         active: The direct calls under way.
@@ -104,11 +105,13 @@ class Children:
     def count(self, child: Frame) -> None:
         """A child has come to rest: it counts in the flow's message, and is ended with the flow if it has not."""
         state = child.run.state
+        well = state is not None and state.is_completed()
+        rests = state is None or not state.final
         with self.lock:
             self.total += 1
-            if state is not None and state.is_completed():
+            if well:
                 self.completed += 1
-            elif state is None or not state.final:
+            elif rests:
                 self.resting.append(child)
 
     def waiting(self) -> list[Future[Any]]:

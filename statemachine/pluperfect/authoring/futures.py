@@ -155,13 +155,15 @@ class Future(Generic[R]):
         if frame is None:
             return
         self.caller.ended(self, frame.run.state)  # before anybody can see it: whoever waited may end the flow next
+        broken = isinstance(state, BaseException)
+        name = "" if broken else frame.run.birth.run_name
         with self.caller.lock:
             if self._state is not None:
                 return
-            if isinstance(state, BaseException):
+            if broken:
                 self._state = state
             else:
-                self._name = frame.run.birth.run_name
+                self._name = name
                 if frame.level != "lazy":
                     self._ticket = frame.ticket
                 self._state, self._frame = state, None  # in this order, for whoever looks without the lock
