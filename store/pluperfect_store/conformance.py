@@ -395,6 +395,27 @@ class LogConformance:
             tickets[1].wait()
         assert [open_record(data).run for _, data in log.feed()] == [first] * 2 + [second] * 3
 
+    def test_a_birth_of_a_run_that_is_there_is_refused_wherever_it_stands_among_others(self, log: Log) -> None:
+        """2. Of many births of one tree that nobody waits for, with ids side by side, those are recorded that are not there yet."""
+        root = new_id()
+        runs = [root[:6] + bytes(9) + bytes([number]) for number in range(60)]
+        there = {run for run in runs if os.urandom(1)[0] < 100}
+        log.append([whole(root)], epoch=1)
+        for run in there:
+            log.append([whole(run, root)], epoch=1).wait()
+        asked = [*runs, *sorted(runs, key=lambda _: os.urandom(2))]
+        tickets = [(run, log.append([whole(run, root)], epoch=1, hold=30.0)) for run in asked]
+        log.flush()
+
+        for run, ticket in tickets:
+            if run in there:
+                with pytest.raises(Conflict):
+                    ticket.wait()
+            else:
+                ticket.wait()
+                there.add(run)
+        assert [len(log.records(run)) for run in runs] == [3] * len(runs)
+
     def test_after_a_flush_everything_is_there(self, log: Log) -> None:
         """13. flush() returns when all that this process appended before is committed, however long its hold."""
         runs = [new_id() for _ in range(50)]

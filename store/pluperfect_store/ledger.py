@@ -64,6 +64,9 @@ _MOST_ENTRIES: Final = 2**32 - 1 - 2**16
 """A run's entries are numbered in 32 bits, and one part may bring many."""
 
 
+_BEYOND: Final = b"\xff" * 17
+"""No id of a run comes behind this."""
+
 _MOST_TERM: Final = 2**63
 _MOST_KNOWN: Final = 2_048
 """Heads that one batch leaves to the next. When there are more, the first are kept: runs mostly go on in their order."""
@@ -340,6 +343,7 @@ class Batch:
         "_blobs",
         "_cut",
         "_fence",
+        "_gaps",
         "_gone",
         "_grown",
         "_heads",
@@ -386,6 +390,7 @@ class Batch:
         self._leaves: list[bytes] = []  # which it has not grown by yet
         self._passed: tuple[bytes, int] | None = None  # a tree and a term that may write in it
         self._fence: int | None = None
+        self._gaps: dict[bytes, tuple[bytes, bytes]] = {}  # by tree: between which ids the committed tables have no run
         self._gone: dict[tuple[str, bytes], None] = {}  # rows that are taken away
         self._cut: list[tuple[bytes, bytes]] = []
         self._rewrites: dict[bytes, bytes] = {}
@@ -427,6 +432,26 @@ class Batch:
         if head is not None:
             self._heads[run] = head
         return head
+
+    def _is_new(self, run: bytes) -> bool:
+        """
+        Whether there is no such run, for sure: then its head need not be looked for.
+
+        The ids of calls that follow each other lie side by side (`pluperfect.authoring.names.child_id`): where a batch brings
+        several of a tree, one look at what comes behind the second answers for the others too.
+        """
+        if run in self._heads or run in self._known:
+            return False
+        tree = run[:6]
+        gap = self._gaps.get(tree)
+        if gap is None:  # a batch may bring only this one
+            self._gaps[tree] = run, run
+            return False
+        if gap[0] <= run < gap[1]:
+            return True
+        behind = next((key for key, _ in self._rows.scan("head", run, b"")), _BEYOND)
+        self._gaps[tree] = run, behind
+        return behind != run
 
     def lease(self, root: bytes) -> Lease | None:
         """Who carries out a tree, as this batch will leave it."""
@@ -560,7 +585,7 @@ class Batch:
 
     def _checked(self, piece: Piece, op: Prepared) -> Head | None:
         run, root = piece.run, piece.root
-        head = self.head(run)
+        head = None if piece.expected == 0 and self._is_new(run) else self.head(run)
         if head is not None and (head.root or run) != root:
             born_under = (head.root or run).hex()
             raise ValueError(
