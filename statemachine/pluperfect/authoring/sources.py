@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, cast
 
 __all__ = ["Sources"]
@@ -49,16 +48,19 @@ class Sources:
         if not surely and _shared(value):
             return
         key = id(value)
-        held: Any = value
-        if type(value) not in _HELD:
-            with suppress(TypeError):
-                held = weakref.ref(value, lambda _: self._known.pop(key, None))
-        self._known[key] = (held, run)
+        self._known[key] = (value if type(value) in _HELD else self._weakly(value, key), run)
         if len(self._known) > _MOST:
             try:
                 self._known.popitem(last=False)
             except KeyError:  # other threads took all of them meanwhile
                 pass
+
+    def _weakly(self, value: Any, key: int) -> Any:
+        """A reference to a value, which is forgotten with it; the value itself where there can be none."""
+        try:
+            return weakref.ref(value, lambda _: self._known.pop(key, None))
+        except TypeError:
+            return value
 
     def forget(self, value: Any) -> None:
         """Let go of a value."""
