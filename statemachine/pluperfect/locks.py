@@ -15,13 +15,13 @@ def give_way(held: Callable[[], bool]) -> None:
     """
     Let others go on as long as one of them holds a lock, before it is taken.
 
-    One thread at a time has the interpreter, and may lose it between any two steps, also while it holds a lock. Who then
-    waits for the lock is given it while he still waits for the interpreter; whoever has that wants the lock next, has to wait
-    in his turn, and so on: from then on every use of the lock costs two switches of threads. Who looks first, and lets the
-    others go on, stands in no such queue. It is no promise: the lock may be taken again, or be held for long.
+    One thread at a time has the interpreter, and may lose it where it calls something or a loop goes round, also while it holds
+    a lock. Who then waits for the lock is given it while he still waits for the interpreter; whoever has that wants the lock
+    next, has to wait in his turn, and so on: from then on every use of the lock costs two switches of threads. Who looks first,
+    and lets the others go on, stands in no such queue. It is no promise: the lock may be taken again, or be held for long.
 
-    Better is a lock under which nothing is called, no loop goes round and no object of Python's own is made: a thread does not
-    lose the interpreter there, and nobody finds the lock held. `tests/speed/test_locks.py` watches those that every call takes.
+    Better is a lock under which nothing is called: nobody finds it held. `tests/speed/test_locks.py` watches those that every
+    call takes.
     """
     for _ in range(_TRIES):
         if not held():
