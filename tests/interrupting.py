@@ -1,10 +1,11 @@
-"""Signals at chosen moments: an exception in this thread, at the nth place where Python would look for a signal."""
+"""Signals at chosen moments: an exception in this thread, at the nth place where Python would look for a signal; what comes of it."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 import threading
+from contextvars import copy_context
 
 
 def interrupted(act, nth, kind=KeyboardInterrupt):
@@ -35,3 +36,13 @@ def interrupted(act, nth, kind=KeyboardInterrupt):
     finally:
         sys.setprofile(None)
     return None, bool(rung)
+
+
+def in_time(act, when=""):
+    """What this gives in another thread, in this one's context; where it hangs or raises, the test fails and says when that was."""
+    given = []
+    thread = threading.Thread(target=copy_context().run, args=(lambda: given.append(act()),), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert given, f"it hangs, or has raised {when}"
+    return given[0]

@@ -336,7 +336,7 @@ def body_of(entry: Entry) -> Body:
         return Body("ruling", data, tuple(found), _digests(found))
     assert type(entry) is Transition
     state = entry.to
-    if told is None and entry.asked is None and not entry.by and not entry.why and not state.message:
+    if told is None and entry.asked is None and not (entry.by or entry.why or state.message):
         # Most births, starts and ends: what is left of them is what a reader takes where an array ends early. The fields of a
         # start or an end are of their very types then, and need no second look.
         if type(state) is Running:

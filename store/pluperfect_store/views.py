@@ -59,10 +59,8 @@ class Gist(Struct, frozen=True, gc=False):
     expires: float | None = None
 
 
-_MOVED: Final = {kind: Gist(kind.code, kind.final, 0) for kind in KINDS if kind not in (Pending, Retrying, Completed)}
+_MOVED: Final = {kind: Gist(kind.code, kind.final, 0) for kind in KINDS}
 """Of most states it says no more than which they are."""
-
-_ENDED: Final = Gist(Completed.code, True, 0)
 
 _UNKNOWN: Final = Gist()
 """Of what this release does not know: the state stays."""
@@ -73,8 +71,9 @@ def gist(entry: Entry | None) -> Gist:
     if entry is None:
         return _UNKNOWN
     to = entry.to
-    if to is not None and type(to) in _MOVED:
-        return _MOVED[type(to)]
+    if to is None:
+        until = entry.until if type(entry) is Ruling else None
+        return Gist(0, False, None if until is None else due_ms(until))
     if type(to) is Completed:
         key = entry.facts.key
         if key is not None and usable(to.data):
@@ -82,15 +81,13 @@ def gist(entry: Entry | None) -> Gist:
             # As float, which is how it comes back from the log: a projection of either gives the same bytes.
             expires = None if expires is None else float(expires)
             return Gist(to.code, True, 0, None, None, (), None, key, expires)
-        return _ENDED
-    if type(to) is Pending or type(to) is Retrying:
-        spec = to.spec if type(to) is Pending else None
+    elif type(to) is Pending or type(to) is Retrying:
+        spec = birth_of(entry)
         due = 0 if to.due is None else due_ms(to.due)
         if spec is None:
             return Gist(to.code, False, due)
         return Gist(to.code, False, due, spec.root, spec.name, spec.tags, spec.parent)
-    until = entry.until if type(entry) is Ruling else None
-    return Gist(0, False, None if until is None else due_ms(until))
+    return _MOVED[type(to)]
 
 
 def birth_of(entry: Entry | None) -> Spec | None:

@@ -7,16 +7,14 @@ import gc
 import logging
 import random
 import signal
-import threading
 import time
 import warnings
 from collections import Counter
-from contextvars import copy_context
 
 import pytest
 
 import pluperfect
-from interrupting import interrupted
+from interrupting import in_time, interrupted
 from pluperfect import flow, tags, task
 from pluperfect.authoring import deadlines
 from pluperfect.errors import CrashedRun
@@ -215,16 +213,6 @@ def test_a_flow_that_is_interrupted_as_it_submits_and_goes_on_ends(tmp_path):
                 break
         assert nth > 100
         assert log.compare() == []
-
-
-def in_time(act):
-    """What this gives in another thread, or the test fails where it hangs."""
-    given = []
-    thread = threading.Thread(target=copy_context().run, args=(lambda: given.append(act()),), daemon=True)
-    thread.start()
-    thread.join(30)
-    assert given, "it hangs, or has raised"
-    return given[0]
 
 
 @pytest.mark.parametrize("method", ["submit", "map"])

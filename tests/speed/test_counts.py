@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded import ROOM, recorded
 
 HERE = Path(__file__).resolve().parent
-ROOM = 1.1
 LEAST = {"blocks kept": 1.0, "objects kept": 1.0, "blocks kept for a future": 8.0, "objects kept for a future": 3.0}
 """What is around none has no tenth, and threads end their calls when they like."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"  # each counts its byte codes in its own way
@@ -21,12 +21,9 @@ def test_one_call_costs_no_more_than_it_did(work, pytestconfig):
     """`pytest --rewrite tests/speed` writes what it costs now: read the diff."""
     command = [sys.executable, HERE / "counting.py", work]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    page = HERE / "counts.json"
-    known = json.loads(page.read_text())
-    if pytestconfig.getoption("--rewrite"):
-        known.setdefault(VERSION, {})[work] = found
-        page.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    expected = known[VERSION][work]
+    rewrite = pytestconfig.getoption("--rewrite")
+    expected = recorded(HERE / "counts.json", VERSION, work, found if rewrite else None)
+    assert expected is not None, f"nobody has counted it with Python {VERSION}: --rewrite does"
     assert found.keys() == expected.keys()
     more = {
         key: (value, expected[key]) for key, value in found.items() if value > expected[key] * ROOM + LEAST.get(key, 0)

@@ -6,7 +6,6 @@ import os
 import shutil
 import struct
 import tempfile
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import lmdb
 import msgspec
 import pytest
 
-from interrupting import interrupted
+from interrupting import in_time, interrupted
 from pluperfect.errors import NotAStore, StoreDamaged, StoreError, UnknownStore
 from pluperfect_store import opening
 from pluperfect_store.conformance import new_id, whole
@@ -495,19 +494,14 @@ def test_a_store_whose_closing_was_interrupted_anywhere_can_be_closed_and_opened
         log.append([whole(new_id())], epoch=1)
         error, rung = interrupted(log.close, nth)
         kept.append(error)
-        ended = []
 
-        def again(log=log, ended=ended):
+        def again(log=log):
             log.close()
             other = LmdbLog(tmp_path / "runs")
             other.append([whole(new_id())], epoch=1).wait()
             other.close()
-            ended.append(True)
 
-        thread = threading.Thread(target=again, daemon=True)
-        thread.start()
-        thread.join(30)
-        assert ended, f"after an interruption in {error}"
+        in_time(again, f"after an interruption in {error}")
         if not rung:
             break
     assert nth > 100
