@@ -194,8 +194,8 @@ class Writer:
 
     def extend(self, pending: Pending, part: Part) -> bool:
         """Let a queued append go on with more entries of its run; False where it is too late, or others came after it."""
-        queue, op = self._queue, pending.op
-        if op is None or not pending.queued or not queue or queue[-1] is not pending:
+        op = pending.op
+        if op is None or not pending.queued or self._last is not pending:
             return False
         more = continuing(op, part)
         if more is None:
@@ -204,7 +204,7 @@ class Writer:
         if self._inside:
             give_way(self._is_held)
         with self.mutex:
-            if self._broken is not None or self._stopping or not queue or queue[-1] is not pending:
+            if not pending.queued or self._last is not pending or self._broken is not None or self._stopping:
                 return False
             if self._bytes > _QUEUE_BYTES:
                 return False  # it has to wait for room
@@ -332,8 +332,9 @@ class Writer:
 
     def let_go(self) -> None:
         """Give up all trees that this owner carries out, so that others need not wait, and leave nothing behind."""
-        if self._last is not None:
-            self._settled(self._last)
+        last = self._last
+        if last is not None:
+            self._settled(last)
         if self._broken is not None or not (self._beat or self._trails):
             return
 
