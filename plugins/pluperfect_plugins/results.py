@@ -15,7 +15,6 @@ import io
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -24,6 +23,7 @@ from pluperfect.cache_policies import NoCache
 from pluperfect.digests import SCRIPT
 from pluperfect.errors import UnpackableValue
 from pluperfect.hooks import Option, Unpacked, hookimpl
+from pluperfect.shapes import decoder
 from pluperfect.states import FOREIGN, PICKLE, PLAIN, TYPED, Packed
 
 __all__ = ["options", "pack", "unpack"]
@@ -142,7 +142,7 @@ def unpack(packed: Packed) -> Unpacked | None:
         return Unpacked(_decode(packed.data))
     if packed.code == TYPED:
         reference, body = _decode(packed.data)
-        return Unpacked(_decoder(_referred(reference)).decode(body))
+        return Unpacked(decoder(_referred(reference)).decode(body))
     if packed.code == PICKLE:
         import pickle
 
@@ -166,15 +166,10 @@ def _typed(value: Any) -> Packed | None:
         return None
     try:
         body = _encode(value)
-        exact = _same(value, _decoder(kind).decode(body))
+        exact = _same(value, decoder(kind).decode(body))
     except Exception:  # an annotation that names nothing, an __eq__ that raises, ...: the pickle has no such needs
         return None
     return Packed(TYPED, _encode([reference, body])) if exact else None
-
-
-@lru_cache(256)
-def _decoder(kind: type[Any]) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)
 
 
 def _reference(kind: type, value: Any) -> str | None:

@@ -76,6 +76,9 @@ class Header(Struct, frozen=True):
     blobs: list[tuple[bytes, int]]
 
 
+_read_header: Final = msgspec.msgpack.Decoder(Header).decode  # made here, by one thread: see `shapes`
+
+
 class Export(Struct, frozen=True):
     """A file that was read and found sound."""
 
@@ -178,7 +181,7 @@ def write_again(log: Log, path: str | os.PathLike[str], run: bytes) -> Header:
         raw = value if type(value) is bytes else log.blob(value.data[:32])
         if raw is None:
             continue
-        header = msgspec.msgpack.decode(raw, type=Header)
+        header = _read_header(raw)
         if any(told.run == run for told in header.runs):
             placed: list[tuple[int, bytes]] = []
             for told in header.runs:
@@ -375,7 +378,7 @@ def _read(file: BinaryIO, limit: int) -> Export:
     content = _Content(file, length)
     raw = content.bin()
     try:
-        header = msgspec.msgpack.decode(raw, type=Header)
+        header = _read_header(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadExport(f"its header is wrong: {error}") from error
     places = _places(header)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, cast
 
 import msgspec
 
+from . import shapes
 from .errors import SerializationError
 
 __all__ = [
@@ -333,7 +334,7 @@ def object_decoder(found: dict[str, Any]) -> Any:
         kind = _found(found["__class__"])
         if hasattr(kind, "model_validate"):
             return kind.model_validate(found["data"])
-        return msgspec.convert(found["data"], kind, strict=False)
+        return shapes.convert(found["data"], kind, strict=False)
     if "__exc_type__" in found:
         return _found(found["__exc_type__"])(found["message"])
     return found

@@ -160,7 +160,7 @@ def _whole_blocks(rows: Rows, first: int, end: int) -> Iterator[tuple[int, bytes
 def told_pruned(record: Record) -> tuple[int, list[bytes]]:
     """What a record of a pruning tells: how many records went, and which rows of the cache."""
     try:
-        body = msgspec.msgpack.decode(record.body, type=_PrunedBody)
+        body = _pruned(record.body)
     except (msgspec.MsgspecError, ValueError):
         return 0, []  # what it lacks is missed where records are counted
     return body.records, body.forgotten
@@ -169,6 +169,9 @@ def told_pruned(record: Record) -> tuple[int, list[bytes]]:
 class _PrunedBody(msgspec.Struct):
     records: int
     forgotten: list[bytes]
+
+
+_pruned: Final = msgspec.msgpack.Decoder(_PrunedBody).decode  # made here, by one thread: see `pluperfect.shapes`
 
 
 def fold_log(log: Iterable[tuple[bytes, bytes]], rows: Rows | None = None) -> tuple[Changes, list[str]]:

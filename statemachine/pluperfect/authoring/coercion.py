@@ -17,6 +17,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from .. import shapes
+
 __all__ = [
     "Choice",
     "Complex",
@@ -39,9 +41,9 @@ __all__ = [
     "unlike",
 ]
 
-_PLACE: Final = re.compile(r" - at (?:`(key)` in )?`\$?(.*)`$")
-_GOT: Final = re.compile(r", got `[^`]*`$")
-_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
+_PLACE: Final = r" - at (?:`(key)` in )?`\$?(.*)`$"
+_GOT: Final = r", got `[^`]*`$"
+_STEP: Final = r"\.(\w+)|\[(\d+)\]"
 
 
 def is_text(value: Any) -> bool:
@@ -367,7 +369,7 @@ class Choice(Rule):
 
 def _converted(value: Any, target: Any, strict: bool, hook: Hook) -> Any:
     try:
-        return msgspec.convert(value, target, strict=strict, dec_hook=lambda cls, given: hook(cls, given, strict))
+        return shapes.convert(value, target, strict=strict, dec_hook=lambda cls, given: hook(cls, given, strict))
     except msgspec.ValidationError as error:
         raise Mismatch(_told(str(error), value)) from None
     except UnicodeEncodeError:  # half of a surrogate pair, which msgspec meets before it can tell where
@@ -376,12 +378,12 @@ def _converted(value: Any, target: Any, strict: bool, hook: Hook) -> Any:
 
 def _told(message: str, value: Any) -> Problem:
     """A problem from msgspec's message, which ends with the place."""
-    found = _PLACE.search(message)
+    found = re.search(_PLACE, message)
     if found is None:
-        return Problem("", _decapitalised(_GOT.sub("", message)), value)
+        return Problem("", _decapitalised(re.sub(_GOT, "", message)), value)
     key, path = found.groups()
     at = 0
-    for step in _STEP.finditer(path):
+    for step in re.finditer(_STEP, path):
         name, place = step.groups()
         try:
             value = _within(value, name) if name else value[int(place)]
@@ -390,7 +392,7 @@ def _told(message: str, value: Any) -> Problem:
         at = step.end()
     says = _decapitalised(message[: found.start()])
     if key is None and at == len(path):  # the value at hand is the one that msgspec speaks of
-        says = _GOT.sub("", says)
+        says = re.sub(_GOT, "", says)
     return Problem(path, f"as a key: {says}" if key else says, value)
 
 

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, ForwardRef, Literal, NewType, TypeVar,
 
 import msgspec
 
+from .. import shapes
 from .coercion import (
     Choice,
     Complex,
@@ -381,7 +382,7 @@ def _is_record(cls: Any) -> bool:
 def _is_understood(annotation: Any) -> bool:
     """Whether msgspec takes this annotation; it refuses some at any depth, and says so at the first use."""
     try:
-        msgspec.convert(object(), annotation)
+        shapes.convert(object(), annotation)
     except msgspec.ValidationError:
         return True
     except Exception:
