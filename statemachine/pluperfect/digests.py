@@ -7,7 +7,6 @@ has a function without a name of its own: two lambdas cannot be told apart.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -173,7 +172,9 @@ def _function(value: Any, kind: type[Any], deep: int) -> bytes:
 
 def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
     """The fields of a dataclass, a Struct or a named tuple; None for other classes."""
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
+        import dataclasses
+
         return tuple(field.name for field in dataclasses.fields(kind))
     if issubclass(kind, msgspec.Struct):
         return kind.__struct_fields__

@@ -7,7 +7,6 @@ says which root a store had at which size. Nothing here reads a log; it says wha
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Sequence
 from hashlib import sha256
@@ -220,13 +219,15 @@ class Checkpoint(Struct, frozen=True):
     @property
     def body(self) -> str:
         """The text that is signed."""
-        root = base64.b64encode(self.root).decode()
+        root = binascii.b2a_base64(self.root, newline=False).decode()
         return f"pluperfect/{self.store.hex()}\n{self.size}\n{root}\ntime {self.time}\n"
 
     @property
     def text(self) -> str:
         """The whole text."""
-        lines = [f"{_SIGNED_BY}{name} {base64.b64encode(sig).decode()}\n" for name, sig in self.signatures]
+        lines = [
+            f"{_SIGNED_BY}{name} {binascii.b2a_base64(sig, newline=False).decode()}\n" for name, sig in self.signatures
+        ]
         return f"{self.body}\n{''.join(lines)}"
 
     @classmethod
@@ -257,8 +258,10 @@ class Checkpoint(Struct, frozen=True):
                 dash, key, sig = line[: len(_SIGNED_BY)], *line[len(_SIGNED_BY) :].rsplit(" ", 1)
                 if dash != _SIGNED_BY or not key:
                     raise ValueError("a line of a signature has a dash, a name and base64")
-                signatures.append((key, base64.b64decode(sig, validate=True)))
-            made = cls(bytes.fromhex(store), int(size), base64.b64decode(root, validate=True), time[5:], (*signatures,))
+                signatures.append((key, binascii.a2b_base64(sig, strict_mode=True)))
+            made = cls(
+                bytes.fromhex(store), int(size), binascii.a2b_base64(root, strict_mode=True), time[5:], (*signatures,)
+            )
             if len(made.root) != 32:
                 raise ValueError("line 3 is no hash of 32 bytes")
         except (ValueError, binascii.Error) as error:

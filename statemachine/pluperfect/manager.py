@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.machinery import PathFinder
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 import pluggy
@@ -32,6 +33,10 @@ from .transitions import Run, Transition
 __all__ = ["Attending", "Hooks", "PluginInfo", "builtin_options", "grumble"]
 
 _log: Final = logging.getLogger("pluperfect.plugins")
+
+_HOOKABLE: Final = (FunctionType, MethodType, staticmethod, classmethod)
+_MARK: Final = "pluperfect_impl"
+"""What `hookimpl` leaves on a function."""
 
 _UNWRAPPED: Final = frozenset({"review", "during", "recorded", "options"})
 """The hooks whose answers need an author, so that no plugin may wrap them."""
@@ -62,6 +67,16 @@ class _Impl(Struct, frozen=True):
     call: Callable[..., Any]
 
 
+class _Manager(pluggy.PluginManager):
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        # pluggy asks `inspect` about each name, and a module has dozens: most of the time that opening a log in memory takes.
+        if isinstance(plugin, ModuleType):
+            found = vars(plugin).get(name)
+            if not isinstance(found, _HOOKABLE) or (isinstance(found, FunctionType) and _MARK not in vars(found)):
+                return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Hooks:
     """
     The plugins of one opened log, and who of them speaks to what.
@@ -77,7 +92,7 @@ class Hooks:
     """
 
     def __init__(self, plugins: Iterable[Any] = (), *, disabled: Iterable[str] = (), entry_points: bool = True) -> None:
-        self._manager = pluggy.PluginManager("pluperfect")
+        self._manager = _Manager("pluperfect")
         self._manager.add_hookspecs(Specs)
         self._infos: list[PluginInfo] = []
         unknown = set(disabled)
@@ -444,7 +459,7 @@ def _blame(plugin: str, hook: str, error: Exception) -> PluginError:
 def _explain(plugin: Any, error: Exception) -> str:
     """pluggy's complaint, with the nearest hook where a name is unknown."""
     for name in dir(plugin):
-        if name not in HOOKS and getattr(getattr(plugin, name, None), "pluperfect_impl", None) is not None:
+        if name not in HOOKS and getattr(getattr(plugin, name, None), _MARK, None) is not None:
             import difflib
 
             near = difflib.get_close_matches(name, HOOKS, 1)

@@ -116,7 +116,7 @@ def place_name(name: str, number: int, generation: int = 0) -> str:
     return f"{name}:{number}@{generation}" if generation else f"{name}:{number}"
 
 
-_PART: Final = re.compile(r"(?P<name>.+?)(?::(?P<number>\d+))?(?:@(?P<generation>\d+))?")
+_PART: Final = r"(?P<name>.+?)(?::(?P<number>\d+))?(?:@(?P<generation>\d+))?"
 
 
 def full_place(place: str) -> str:
@@ -128,7 +128,7 @@ def full_place(place: str) -> str:
     """
     parts: list[str] = []
     for part in str(place).split("/"):
-        found = _PART.fullmatch(part)
+        found = re.fullmatch(_PART, part)
         if found is None:
             raise ValueError(
                 f"{place!r} is no place of a call. One is NAME or NAME:NUMBER, for instance fetch:2 for the third call of fetch;"

@@ -19,9 +19,11 @@ __all__ = ["file_system", "is_network", "mount_of", "refuse_network"]
 
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
-_NETWORK: Final = re.compile(
-    r"nfs\d*|cifs|smb\w*|9p|afs|beegfs|ceph|coda|davfs|glusterfs|gpfs|lustre|ncpfs|orangefs|pvfs2"
-    r"|fuse\.(sshfs|s3fs|rclone|gcsfuse|goofys|davfs2?|glusterfs|ceph(-fuse)?|cifs|smbnetfs|nfs\w*|curlftpfs|juicefs|s3backer|mount-s3)"
+_NETWORK: Final = frozenset(
+    "9p afs beegfs ceph cifs coda davfs glusterfs gpfs lustre ncpfs orangefs pvfs2".split()
+)  # besides nfs, nfs4 and the like, and smb3 and the like
+_IN_USERSPACE: Final = frozenset(
+    "ceph ceph-fuse cifs curlftpfs davfs davfs2 gcsfuse glusterfs goofys juicefs mount-s3 rclone s3backer s3fs smbnetfs sshfs".split()
 )
 
 
@@ -39,7 +41,9 @@ def file_system(mountinfo: str, path: str) -> tuple[str, str]:
         fields = mount.split(" ")
         if not dash or len(fields) < 6:
             continue
-        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
+        place = fields[4]
+        if "\\" in place:
+            place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place)
         inside = path == place or path.startswith(place.rstrip("/") + "/")
         if inside and len(place) >= len(best[1]):  # of mounts on one place the last is seen
             best = (rest.split(" ", 1)[0], place)
@@ -48,7 +52,10 @@ def file_system(mountinfo: str, path: str) -> tuple[str, str]:
 
 def is_network(kind: str) -> bool:
     """Whether file systems of this type are reached over a network."""
-    return _NETWORK.fullmatch(kind) is not None
+    base, dot, name = kind.partition(".")
+    if dot and base == "fuse":
+        return name in _IN_USERSPACE or name.startswith("nfs")
+    return kind in _NETWORK or kind.startswith("smb") or kind.rstrip("0123456789") == "nfs"
 
 
 def mount_of(folder: Path) -> tuple[str, str]:

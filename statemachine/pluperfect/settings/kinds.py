@@ -18,7 +18,6 @@ from typing import (
     cast,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 import msgspec
@@ -271,10 +270,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def describe(struct: type[Struct]) -> dict[str, Setting]:
     """The fields of a struct as settings, by field."""
-    hints = get_type_hints(struct, include_extras=True)
-    return {
-        field.name: Setting(field.name, hints[field.name], field.default) for field in msgspec.structs.fields(struct)
-    }
+    return {field.name: Setting(field.name, field.type, field.default) for field in msgspec.structs.fields(struct)}
 
 
 SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(describe(Settings))
