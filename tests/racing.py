@@ -1,10 +1,13 @@
-"""Other threads at chosen moments: all that another thread does, between two byte codes of this one."""
+"""Other threads at chosen moments: all that another thread does between two byte codes of this one, or turns at random."""
 
 from __future__ import annotations
 
 import itertools
+import random
 import sys
 import threading
+import time
+from contextlib import contextmanager
 
 PATIENCE = 0.01  # seconds for the other to end; he may have to wait for what this thread holds
 ROOMS = {"pluperfect", "pluperfect_store", "pluperfect_plugins"}
@@ -71,3 +74,25 @@ def raced_everywhere(prepare, other):
         mine, others, where = met
         assert (mine, others) == (None, None), f"with the other at {where}"
         then(where)
+
+
+@contextmanager
+def at_random(seed, share):
+    """While many threads go: each gives the interpreter away before this share of the byte codes of this library, chosen by the seed."""
+    chance = random.Random(seed)
+
+    def look(frame, event, _):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ROOMS:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and chance.random() < share:
+            time.sleep(chance.choice((0, 0, 2e-4, 1e-3)))
+        return look
+
+    threading.settrace(look)
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)
