@@ -1,4 +1,4 @@
-# Two commands do all set-up: `make demo` and `make test`. Only Python 3.11 to 3.13 and make are needed.
+# Two commands do all set-up: `make demo` and `make test`. Only Python 3.11 to 3.14 and make are needed.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,8 +48,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py --growth --rounds $(ROUNDS) --out benchmarks/results
 
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
-		sys.exit(0 if ok else "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 test" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 14); \
+		sys.exit(0 if ok else "Python 3.11, 3.12, 3.13 or 3.14 is needed, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 test" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

@@ -8,7 +8,9 @@ rule can stay silent here and speak in life: what is said of it is said of so ma
 
 from __future__ import annotations
 
+import dis
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -54,6 +56,7 @@ _NULL: Final = Packed(PLAIN, b"\xc0")
 _CAUSES: Final = (
     "error returned upstream validation trigger children cancelled crashed refused in_doubt diverged".split()
 )
+_HAS_DOCSTRING: Final = 0x4000000  # `inspect.CO_HAS_DOCSTRING`, which Python 3.14 brought
 _MOST: Final = 24
 """Texts, and numbers, that are taken from one rule."""
 
@@ -178,10 +181,15 @@ def _words(attending: Attending) -> _Words:
         take(fn.__defaults__, depth + 1)
 
     def code(found: CodeType, depth: int) -> None:
-        doc = found.co_consts[0] if found.co_consts and isinstance(found.co_consts[0], str) else None
+        documented = found.co_flags & _HAS_DOCSTRING if sys.version_info >= (3, 14) else True
+        doc = found.co_consts[0] if documented and found.co_consts and isinstance(found.co_consts[0], str) else None
         for constant in found.co_consts:
             if constant is not doc:
                 take(constant, depth)
+        if "LOAD_SMALL_INT" in dis.opmap:  # from Python 3.14 on these are no constants
+            for one in dis.get_instructions(found):
+                if one.opname == "LOAD_SMALL_INT":
+                    take(one.arg, depth)
 
     for impl in attending.reviewers:
         if impl.plugin in BUILTIN:

@@ -7,6 +7,7 @@ import gc
 import logging
 import random
 import signal
+import threading
 import time
 import warnings
 from collections import Counter
@@ -14,9 +15,10 @@ from collections import Counter
 import pytest
 
 import pluperfect
-from interrupting import in_time, interrupted
+from interrupting import a_with_may_be_left_open, in_time, interrupted
 from pluperfect import flow, tags, task
 from pluperfect.authoring import deadlines
+from pluperfect.authoring.deadlines import DeadlinePassed, call_within
 from pluperfect.errors import CrashedRun
 
 pytestmark = pytest.mark.filterwarnings(
@@ -254,6 +256,24 @@ def test_a_coroutine_that_is_collected_amid_another_flow_leaves_that_one_its_pla
     assert sorted(len(run.children) for run in log.runs(roots=True)) == [0, 2]
 
 
+def test_a_deadline_leaves_no_lock_taken():
+    """In the main thread it comes as a signal; Python 3.14 looks for signals where a `with` has taken a lock and is not yet in it."""
+    lock, passed = threading.Lock(), 0
+
+    def body():
+        while True:
+            with lock:
+                pass
+
+    for nth in range(400):
+        try:
+            call_within(2e-4 + nth * 1e-7, body, set())
+        except DeadlinePassed:
+            passed += 1
+        assert not lock.locked(), f"at deadline {nth}"
+    assert passed == 400
+
+
 def test_a_limit_that_was_interrupted_as_it_was_set_rings_no_more(tmp_path):
     limited = task(lambda: 1, timeout_seconds=60)
     alone = flow(lambda: limited(), name="alone")
@@ -270,6 +290,8 @@ def test_a_limit_that_was_interrupted_as_it_was_set_rings_no_more(tmp_path):
 @pytest.mark.parametrize("work", [calls, submits, calls_inner], ids=lambda work: work.name)
 def test_a_real_signal_at_any_time_is_heard_as_what_its_handler_raised(tmp_path, seed, work):
     """It may come in at an instruction that belongs to no line, too."""
+    if a_with_may_be_left_open():
+        pytest.skip("this Python leaves locks taken where a handler raises: python/cpython#148874")
     chance, heard, armed = random.Random(seed(1)), Counter(), [False]
 
     def ring(*_):

@@ -10,6 +10,7 @@ thread is asked to stop (an exception is raised in it at its next byte code) and
 from __future__ import annotations
 
 import logging
+import opcode
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,11 @@ from typing import Any, Final
 __all__ = ["DeadlinePassed", "call_within"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
+
+_LOAD_SPECIAL: Final = opcode.opmap.get("LOAD_SPECIAL")
+"""The byte code before the call by which a ``with`` enters; there is none before Python 3.14."""
+
+_MOMENT: Final = 1e-4  # seconds
 
 
 class DeadlinePassed(BaseException):
@@ -38,13 +44,30 @@ class _Alarm:
 _alarms: list[_Alarm] = []
 
 
-def _ring(_number: int, _frame: FrameType | None) -> None:
+def _ring(_number: int, frame: FrameType | None) -> None:
+    if _LOAD_SPECIAL is not None and _is_entering(frame):
+        import signal
+
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+        return
     now = time.monotonic()
     for alarm in _alarms:  # the outermost that is due ends the most
         if alarm.live and alarm.at <= now:
             alarm.live = False
             raise DeadlinePassed(alarm)
     _rearm()
+
+
+def _is_entering(frame: FrameType | None) -> bool:
+    """
+    Whether a ``with`` in this frame has entered what it is about, and is not yet sure to leave it.
+
+    Python 3.14 looks for signals there, earlier and later releases do not: what is raised then leaves a lock taken for ever
+    (python/cpython#148874).
+    """
+    while frame is not None and frame.f_code in {_ring.__code__, _is_entering.__code__}:
+        frame = frame.f_back  # it has rung again while that was asked
+    return frame is not None and frame.f_lasti >= 2 and frame.f_code.co_code[frame.f_lasti - 2] == _LOAD_SPECIAL
 
 
 def _rearm() -> None:
