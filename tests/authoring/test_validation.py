@@ -1082,3 +1082,56 @@ def test_what_is_converted_is_what_pydantic_would_give(annotation, value):
         made = taking(annotation)(value)
         if made is not value:
             assert made == lax(annotation, value)
+
+
+UNFOLDED = """
+from typing import TYPE_CHECKING
+
+from pluperfect import flow, task
+
+if TYPE_CHECKING:
+    from decimal import Decimal as Known
+
+
+@task(task_run_name=lambda parameters: f"of {parameters['one']}")
+def never(one: Known, many: list[Known] | None = None, *rest: Known) -> Known:
+    return one
+
+
+@flow
+def later(node: Node, count: int, nodes: list[Node] = []) -> Known:
+    return never(node.value), count
+
+
+def local():
+    class Inner:
+        pass
+
+    @flow
+    def within(inner: Inner, count: int, other: Known = None):
+        return count
+
+    return within, Inner
+
+
+class Node:
+    value = 1
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 such a function cannot be defined")
+def test_annotations_may_name_what_is_not_there_or_not_yet(log):
+    """Python 3.14 evaluates them when it is asked to. What can be told by the first call is checked, the rest is taken as it comes."""
+    names = {"__name__": "unfolded"}
+    exec(compile(UNFOLDED, "unfolded.py", "exec", dont_inherit=True), names)
+    later, node = names["later"], names["Node"]()
+
+    assert later(node, "2") == (1, 2)
+    for wrong in ((5, 2), (node, "two"), (node, 2, [5])):
+        with pytest.raises(ParameterTypeError, match="annotation: "):
+            later(*wrong)
+    within, inner = names["local"]()
+    assert within(inner(), "3") == 3
+    with pytest.raises(ParameterTypeError, match="Inner"):
+        within(5, 3)
+    assert "Known" in str(names["never"].binder.signature)

@@ -8,15 +8,33 @@ A binder is generated from the signature once for each function: it binds in a t
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, Final
 
 from ..errors import ParameterBindError, ReservedArgumentError
 
-__all__ = ["Binder", "reserved"]
+__all__ = ["Binder", "reserved", "signature_of"]
 
 RESERVED: Final = ("return_state", "wait_for")
+
+
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """
+    The signature of a function; where its annotations speak of names that are not there, or not yet, they stay as they are written.
+
+    Raises:
+        TypeError, ValueError: It is no function, or has no signature.
+    """
+    try:
+        return inspect.signature(fn)
+    except NameError:  # from Python 3.14 on annotations are evaluated only now
+        if sys.version_info < (3, 14):
+            raise
+        from annotationlib import Format
+
+        return inspect.signature(fn, annotation_format=Format.STRING)
 
 
 class Binder:
@@ -27,7 +45,7 @@ class Binder:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._fn = fn
         self._bind: Callable[..., dict[str, Any]] | None = None
-        self.signature: inspect.Signature = inspect.signature(fn)
+        self.signature: inspect.Signature = signature_of(fn)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """

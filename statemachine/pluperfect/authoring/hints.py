@@ -279,11 +279,13 @@ def names_of(fn: Any) -> dict[str, Any]:
             if not inspect.isfunction(fn):
                 return {}
     names = dict(fn.__globals__)
-    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
-        try:
-            names[name] = cell.cell_contents
-        except ValueError:
-            continue
+    # From Python 3.14 on, what only annotations speak of is kept by the function that evaluates them.
+    for other in filter(inspect.isfunction, (getattr(fn, "__annotate__", None), fn)):
+        for name, cell in zip(other.__code__.co_freevars, other.__closure__ or (), strict=False):
+            try:
+                names[name] = cell.cell_contents
+            except ValueError:
+                continue
     names.update({parameter.__name__: parameter for parameter in getattr(fn, "__type_params__", ())})
     return names
 

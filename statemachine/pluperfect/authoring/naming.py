@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..states import Failed
 from . import outcomes
+from .binding import signature_of
 from .context import calling_frame, current_frame
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def name_run(frame: Frame) -> str | Failed | None:
 
 
 def _takes_parameters(call: Callable[..., Any]) -> bool:
-    import inspect
-
     try:
-        return "parameters" in inspect.signature(call).parameters
+        return "parameters" in signature_of(call).parameters
     except (TypeError, ValueError):
         return False

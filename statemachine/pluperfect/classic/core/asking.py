@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import states as modern
+from ...authoring.binding import signature_of
 from ...authoring.context import current_frame
 from ...authoring.signals import Signal
 from ...consoles import run_logger
@@ -54,7 +55,7 @@ class Body:
         self.__qualname__: str = f"{getattr(run, '__qualname__', task.name)}/{slug}"
         self.__module__: str = module
         self.__doc__: str = inspect.getdoc(run) or ""
-        self.__signature__: inspect.Signature = keywords(inspect.signature(run))
+        self.__signature__: inspect.Signature = keywords(signature_of(run))
 
     @property
     def __code__(self) -> Any:
@@ -91,7 +92,7 @@ class _Sent:
     def __init__(self, run: Callable[..., Any], known: dict[str, Any], instead: Signal | None) -> None:
         self.run, self.known, self.instead = run, known, instead
         self.__name__ = getattr(run, "__name__", "run")
-        self.__signature__ = keywords(inspect.signature(run))
+        self.__signature__ = keywords(signature_of(run))
 
     def __call__(self, /, **inputs: Any) -> Any:
         if self.instead is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from ...authoring.binding import signature_of
 from ..utilities.context import context
 from . import options
 from .operable import Operable
@@ -145,7 +146,7 @@ class Task(Operable):
                 f"{self.name}: a classic task is a plain function, neither async nor a generator."
                 " Those are tasks of pluperfect itself: `from pluperfect import flow, task`."
             )
-        for parameter in inspect.signature(self.run).parameters.values():
+        for parameter in signature_of(self.run).parameters.values():
             if parameter.kind is parameter.VAR_POSITIONAL:
                 raise ValueError(
                     f"{self.name}: a task's function takes no *{parameter.name}, since edges have names. Take a list."
@@ -207,7 +208,7 @@ class Task(Operable):
     ) -> Self:
         """Add this very task to the flow, bound to these arguments."""
         here = current_flow(flow)
-        signature = inspect.signature(self.run)
+        signature = signature_of(self.run)
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -268,7 +269,7 @@ class Task(Operable):
     def inputs(self) -> dict[str, dict[str, Any]]:
         """The arguments: by name, whether they are required and of which type."""
         found: dict[str, dict[str, Any]] = {}
-        for name, parameter in inspect.signature(self.run).parameters.items():
+        for name, parameter in signature_of(self.run).parameters.items():
             kind = Any if parameter.annotation is parameter.empty else parameter.annotation
             found[name] = {"required": parameter.default is parameter.empty, "type": kind}
         return found

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from ...authoring.binding import signature_of
 from ..core.task import FunctionTask, Task, current_flow
 from ..engine.signals import PAUSE
 from .context import context
@@ -49,7 +50,7 @@ def defaults_from_attrs(*names: str) -> Callable[[Callable[..., Any]], Callable[
     """
 
     def decorate(run: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(run)
+        signature = signature_of(run)
         unknown = [name for name in names if name not in signature.parameters]
         if unknown:
             raise TypeError(f"defaults_from_attrs names {unknown[0]!r}, which is no argument of {run.__name__}().")
@@ -93,7 +94,7 @@ def apply_map(func: Callable[..., Any], *args: Any, flow: Flow | None = None, **
     from ..core.flow import Flow
 
     here = current_flow(flow)
-    bound = inspect.signature(func).bind(*args, **kwargs)
+    bound = signature_of(func).bind(*args, **kwargs)
     given: dict[Task, EdgeAnnotation] = {}
     arguments: dict[str, Any] = {}
 
