@@ -205,15 +205,19 @@ class Reader(Protocol):
         ...
 
 
-class _Whose(Struct, frozen=True):
-    """The run whose state one is: see `State.belongs_to`."""
+class _Whose(Struct, frozen=True, gc=False):
+    """
+    The run whose state one is: see `State.belongs_to`.
+
+    Whoever keeps many states keeps as many of these. It refers to nothing that could refer to it, and so the garbage collector
+    need not walk over it.
+    """
 
     run: bytes
     kind: str
     above: bytes | None
     at: float
     attempt: int
-    reader: Reader
 
 
 class _ByType(msgspec.StructMeta):
@@ -379,7 +383,7 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
         held = self._attached
         if "unpack" in held:
             return held["unpack"]
-        return held["whose"].reader.unpack if "whose" in held else None
+        return held["reader"].unpack if "reader" in held else None
 
     def belongs_to(self, run: bytes, kind: str, above: bytes | None, at: float, attempt: int, reader: Reader) -> None:
         """
@@ -393,13 +397,15 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
             attempt: How often its body had been begun in this iteration.
             reader: Tells what is asked of it later.
         """
-        self._attached["whose"] = _Whose(run, kind, above, at, attempt, reader)
+        held = self._attached
+        held["reader"], held["whose"] = reader, _Whose(run, kind, above, at, attempt)
 
     @property
     def state_details(self) -> StateDetails:
         """The ids of the run, the scheduled time, the cache key; empty for a state made by hand."""
-        whose = self._attached.get("whose")
-        return StateDetails() if whose is None else whose.reader.details(whose.run, whose.kind, whose.above, self)
+        held = self._attached
+        whose = held.get("whose")
+        return StateDetails() if whose is None else held["reader"].details(whose.run, whose.kind, whose.above, self)
 
     @property
     def of_run(self) -> bytes | None:
@@ -410,8 +416,9 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
     @property
     def timestamp(self) -> datetime | None:
         """When the run came into this state, in UTC; None for a state made by hand."""
-        whose = self._attached.get("whose")
-        return None if whose is None else whose.reader.dated(whose.at)
+        held = self._attached
+        whose = held.get("whose")
+        return None if whose is None else held["reader"].dated(whose.at)
 
     @property
     def attempt(self) -> int | None:

@@ -486,43 +486,40 @@ class Batch:
         """
         if op.claim is not None and not op.pieces:
             return self._claim(op.claim, op.at)
-        epoch, position = op.epoch, self.position
-        heads: list[tuple[bytes, Head]] = []
-        log: dict[bytes, bytes] = {}
-        idx: dict[bytes, bytes] = {}
-        place = row = b""
-        leaves: list[bytes] = []
-        rows: list[View] = []
+        epoch, position, pieces = op.epoch, self.position, op.pieces
         before: list[Head | None] = []
-        for piece in op.pieces:
+        for piece in pieces:
             before.append(self._checked(piece, op))
-        for nth, piece in enumerate(op.pieces):
-            head = before[nth]
-            run, first = piece.run, position + 1
-            prev = GENESIS if head is None else head.leaf
-            gists: list[Gist] = []
-            for line in piece.lines:
-                seq, told = line.seq, line.gist
-                gists.append(told)
-                row, prev = seal(run, seq, line.at, line.body, prev, epoch)
-                position += 1
-                place = u64(position)
-                log[place] = row
-                leaves.append(prev)
-                idx[idx_key(run, seq)] = place
-                if (seq == 1 or told.key is not None) and (head is None or not head.imported):  # else it makes none
-                    rows += lasting(run, position, seq, told)
-            heads.append((run, evolve(head, run, range(first, position + 1), gists, prev, epoch)))
-        # Nothing was touched until here, and from here on nothing can fail: all of it or nothing.
+        log, idx, leaves = self._log, self._idx, self._leaves
+        stands = len(log), len(idx), len(leaves), len(self._lasting)
+        heads: dict[bytes, Head] = {}
+        place = row = b""
+        try:
+            for piece, head in zip(pieces, before):  # noqa: B905 - there is one for each, and `strict` costs as much as a call
+                run, first = piece.run, position + 1
+                prev = GENESIS if head is None else head.leaf
+                gists: list[Gist] = []
+                for line in piece.lines:
+                    seq, told = line.seq, line.gist
+                    gists.append(told)
+                    row, prev = seal(run, seq, line.at, line.body, prev, epoch)
+                    position += 1
+                    place = u64(position)
+                    log[place] = row
+                    idx[idx_key(run, seq)] = place
+                    leaves.append(prev)
+                    if (seq == 1 or told.key is not None) and (head is None or not head.imported):  # else it makes none
+                        self._lasting += lasting(run, position, seq, told)
+                heads[run] = evolve(head, run, range(first, position + 1), gists, prev, epoch)
+        except BaseException:
+            self._take_back(*stands)
+            raise
+        # From here on nothing can fail: all of it or nothing.
         self.position = position
-        self._log.update(log)
-        self._idx.update(idx)
-        if log:  # who lets go of a tree appends nothing
+        if place:  # who lets go of a tree appends nothing
             self.end = (place, row)
-        self._leaves += leaves
         for value in op.blobs:
             self._blobs[value.digest] = value
-        self._lasting += rows
         self._heads.update(heads)
         for piece in op.pieces:
             if piece.root != piece.run and self._passed != (piece.root, epoch):
@@ -537,6 +534,14 @@ class Batch:
                 self.leases[op.release] = None
                 self._passed = None
         return epoch
+
+    def _take_back(self, rows: int, places: int, leaves: int, views: int) -> None:
+        """An append could not be taken whole: what it has brought goes again, as far as it came."""
+        while len(self._log) > rows:
+            self._log.popitem()
+        while len(self._idx) > places:
+            self._idx.popitem()
+        del self._leaves[leaves:], self._lasting[views:]
 
     def _claim(self, root: bytes, at: float) -> int:
         head, lease = self.head(root), self.lease(root)
