@@ -71,7 +71,7 @@ def submits_at_effect():
 
 @flow
 def maps():
-    return same.map([1, 2]).result()
+    return same.map([0, 1, 2]).result()[1:]  # the second and the third are born in a row
 
 
 @flow
@@ -193,24 +193,26 @@ def test_wherever_the_time_of_a_task_that_calls_others_ends_it_has_timed_out_and
 
 
 @flow
-def goes_on(submitted, nth):
+def goes_on(submitted, nth, mapped):
     """Catches what comes in between as it submits, and goes on."""
     try:
         same.submit(1).result()  # so that a thread waits for more
-        return interrupted(lambda: submitted.append(same.submit(2)), nth)[1]
+        act = (lambda: submitted.extend(same.map([2] * 4))) if mapped else (lambda: submitted.append(same.submit(2)))
+        return interrupted(act, nth)[1]
     except KeyboardInterrupt:
         return True
 
 
-def test_a_flow_that_is_interrupted_as_it_submits_and_goes_on_ends(tmp_path):
+@pytest.mark.parametrize(("mapped", "stride"), [(False, 1), (True, 3)], ids=["submit", "map"])
+def test_a_flow_that_is_interrupted_as_it_submits_and_goes_on_ends(tmp_path, mapped, stride):
     with pluperfect.open(f"lmdb:{tmp_path / 'runs'}", entry_points=False) as log:
-        goes_on([], 0)
-        for nth in range(1, 1_000):
+        goes_on([], 0, mapped)
+        for nth in range(1, 5_000, stride):
             submitted = []
-            ended = in_time(lambda submitted=submitted, nth=nth: goes_on(submitted, nth))
+            ended = in_time(lambda submitted=submitted, nth=nth: goes_on(submitted, nth, mapped))
             run = next(iter(log.runs(roots=True)))
             assert all(child.state.final for child in run.children)
-            assert [future.result() for future in submitted] in ([], [2])
+            assert [future.result() for future in submitted] in ([], [2] * (4 if mapped else 1))
             if not ended:
                 break
         assert nth > 100

@@ -28,6 +28,8 @@ from .sessions import Session
 from .sharing import OVERRIDE, current_stubs, outcome_of, shared_by
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .cues import Cues
     from .definitions import Authored
 
@@ -232,13 +234,19 @@ class _Call:
         return made
 
 
-def born(request: Request, *, may_wait: bool = False) -> Frame:
+def _nothing() -> None:
+    """Nothing comes first."""
+
+
+def born(request: Request, *, may_wait: bool = False, first: Callable[[], None] = _nothing) -> Frame:
     """
     The run of a call: found in the log, where the same call in the same place was recorded, else born.
 
     Args:
         request: What is called, and with what.
         may_wait: The caller can wait where recorded calls of coroutines beside this one come first.
+        first: Called before anything of the call goes on record at once: mostly its birth is held back, to travel with what
+            comes next.
 
     Raises:
         OutOfTurn: They do; nothing was done.
@@ -274,11 +282,13 @@ def born(request: Request, *, may_wait: bool = False) -> Frame:
             newborn.run = Run(run_id, spec=_renamed(spec, name))
         else:
             obstacle = name
-    _be_born(newborn)
+    _be_born(newborn, first)
     announce_birth(newborn)
     if override is not None:
+        first()
         newborn.propose(Propose(outcome_of(override), by=OVERRIDE, why="so it was said when the run was begun"))
     elif obstacle is not None:
+        first()
         newborn.propose(Propose(obstacle))
     return newborn
 
@@ -355,7 +365,7 @@ def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes
     return tuple(found) if found else ()
 
 
-def _be_born(frame: Frame) -> None:
+def _be_born(frame: Frame, first: Callable[[], None]) -> None:
     """Propose the birth. It is recorded even where a rule refuses it: a request is always on record."""
     spec = frame.run.spec
     frame.run = Run(frame.run.id)
@@ -363,6 +373,7 @@ def _be_born(frame: Frame) -> None:
     birth, ruling = frame.judge_birth(proposal)
     frame.hold_back(birth)
     if ruling is not None:
+        first()
         frame.record(ruling)
         if ruling.until is None:
             if frame.parent is not None:

@@ -11,7 +11,7 @@ The interpreters of plain calls, coroutines and generators stand together, so th
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
-from ..sites import call_site
+from ..sites import call_site, raised_here
 from ..states import Cached, Completed, Retrying, State, usable
 from ..transitions import Run, Transition
 from . import outcomes, upstream
@@ -28,7 +28,7 @@ from .announce import announce_call, announce_submission
 from .births import Request, born, born_async, refusal
 from .bodies import await_body, await_end, call_body, finish_awaitable, iterate_body, iterate_body_async
 from .context import calling_frame, current_frame, telling
-from .frames import Frame
+from .frames import Frame, send_together
 from .futures import Future
 from .names import keyed_id
 from .signals import FlowStopped
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .definitions import Authored
     from .pools import Step
 
-__all__ = ["call", "call_async", "enter", "needs_flow", "submit"]
+__all__ = ["call", "call_async", "enter", "needs_flow", "submit", "submit_each"]
 
 # --- the interpreters -------------------------------------------------------------------------------------
 
@@ -464,34 +464,106 @@ def submit(request: Request) -> Future[Any]:
     Raises:
         MissingContextError: No flow runs here.
     """
-    authored, parent = request.authored, calling_frame()
+    parent = calling_frame()
     flow = None if parent is None else parent.flow
-    if parent is None or flow is None:
-        raise needs_flow(authored, "submit")
+    if flow is None:
+        raise needs_flow(request.authored, "submit")
     runner = runner_of(flow)  # before the birth: where none can be made, there is no call to carry out
-    frame = born(request)
-    announce_submission(frame)
-    context = copy_context()
-    calls = parent.children
-    future: Future[Any] = Future(frame, calls, context, _begin_here, _begin_in_loop if authored.is_async else None)
+    future = _made(born(request), request, runner)
     try:
-        calls.took(future)  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
-        frame.send()
-        if frame.run.final:
-            future.run()
-            return future
-        if getattr(runner, "remote", False) and not request.here:
-            frame.remote = runner
-        if authored.is_async and hasattr(runner, "submit_async"):
-            future.loop_thread = runner.submit_async(partial(future.run_async, _carry_out_async), context)
-        elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
-            submit_steps(future.step)
-        else:
-            runner.submit(future.run)
+        future.caller.took(
+            future
+        )  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
+        future.frame.send()
+        _hand_over(future, runner)
     except BaseException as error:
         _not_taken(future, error)
         raise
     return future
+
+
+_TOGETHER: Final = 64
+_LARGE: Final = 1 << 16  # bytes of arguments; what is one append is one transaction too
+
+
+def submit_each(requests: Iterable[Request]) -> list[Future[Any]]:
+    """
+    Begin calls in the runner of the flow around them, one after the other.
+
+    Some are born in a row, recorded by one append, and then begun: that takes a third less than to do all three for each. The
+    first begins at once. Where one cannot be made, those before it are begun, and none after it.
+    """
+    futures: list[Future[Any]] = []
+    waiting: list[Future[Any]] = []  # born, and not on record
+    some, size = 1, 0
+    runner: Any = None
+
+    def begin() -> None:
+        nonlocal waiting, size
+        made, waiting, size = waiting, [], 0
+        begun = 0
+        try:
+            for future in made:
+                future.caller.took(future)
+            try:
+                send_together([future.frame for future in made])
+            except (TypeError, ValueError, OverflowError) as error:
+                if not raised_here(error):
+                    raise
+                # One of them cannot be recorded: it says so when its turn has come.
+            for future in made:
+                future.frame.send()
+                _hand_over(future, runner)
+                begun += 1
+        except BaseException as error:
+            for future in made[begun:]:
+                _not_taken(future, error)
+            raise
+        futures.extend(made)
+
+    for request in requests:
+        if runner is None:
+            parent = calling_frame()
+            flow = None if parent is None else parent.flow
+            if flow is None:
+                raise needs_flow(request.authored, "submit")
+            runner = runner_of(flow)
+        try:
+            frame = born(request, first=begin)
+        except Exception:
+            begin()
+            raise
+        waiting.append(_made(frame, request, runner))
+        size += frame.weight()
+        if len(waiting) >= some or size > _LARGE:
+            begin()
+            some = min(2 * some, _TOGETHER)
+    begin()
+    return futures
+
+
+def _made(frame: Frame, request: Request, runner: Any) -> Future[Any]:
+    """The handle of a call that is born, and that this runner is to make."""
+    announce_submission(frame)
+    if not request.here and getattr(runner, "remote", False):
+        frame.remote = runner
+    parent = frame.parent
+    assert parent is not None
+    begin_async = _begin_in_loop if request.authored.is_async else None
+    return Future(frame, parent.children, copy_context(), _begin_here, begin_async)
+
+
+def _hand_over(future: Future[Any], runner: Any) -> None:
+    """Let the runner make a call that is on record."""
+    frame = future.frame
+    if frame.run.final:
+        future.run()
+    elif frame.definition.owner.is_async and hasattr(runner, "submit_async"):
+        future.go_into_loop(runner, _carry_out_async)
+    elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
+        submit_steps(future.step)
+    else:
+        runner.submit(future.run)
 
 
 def _not_taken(future: Future[Any], error: BaseException) -> None:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .logs import OpenLog, Terms
     from .sharing import Shared
 
-__all__ = ["Frame", "Session"]
+__all__ = ["Frame", "Session", "send_together"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
 
@@ -398,6 +398,16 @@ class Frame:
         if self.held:
             self.record()
 
+    def weight(self) -> int:
+        """About how many bytes of arguments its birth brings, where that is held back."""
+        size = 0
+        if self.held:
+            for given in self.run.birth.inputs:
+                value: Packed | None = given.value
+                if value is not None:
+                    size += value.size
+        return size
+
     # --- the body
 
     def begin_body(self) -> float:
@@ -531,3 +541,26 @@ class Frame:
         state = Failed(message, cause)
         state.carry(Refused(message) if cause == "refused" else UpstreamFailed(message))
         self.propose(Propose(state))
+
+
+def send_together(frames: Iterable[Frame]) -> None:
+    """
+    Append what several runs of one tree and one level have held back, as one append: all of it or nothing.
+
+    Raises:
+        TypeError, ValueError, OverflowError: An entry cannot be recorded; nothing was.
+    """
+    held = [frame for frame in frames if frame.held]
+    if not held:
+        return
+    session, hold = held[0].session, held[0].hold
+    parts = [Part(frame.run.id, session.root, frame.run.seq - len(frame.held), frame.held) for frame in held]
+    try:
+        ticket = session.append_all(parts, hold)
+        for frame in held:
+            frame.ticket, frame.held = ticket, ()
+    except BaseException as error:
+        if not isinstance(error, outcomes.OURS):
+            for frame in held:
+                frame.unsure = True
+        raise

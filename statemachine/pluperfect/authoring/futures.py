@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from ..histories import id_text
@@ -116,6 +117,11 @@ class Future(Generic[R]):
             begun, self._begin = self._begin is None, None
         if not begun:
             await begin(self)
+
+    def go_into_loop(self, runner: Any, begin: Callable[[Future[Any]], Awaitable[None]]) -> None:
+        """Have an async call made in the event loop of this runner."""
+        assert self._context is not None
+        self.loop_thread = runner.submit_async(partial(self.run_async, begin), self._context)
 
     def withdraw(self) -> bool:
         """Take the call back if it has not begun."""

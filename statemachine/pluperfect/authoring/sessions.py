@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,13 @@ class Session:
             return before
         claim, self._unborn = self._unborn, False  # first: who is interrupted in the append may have claimed the tree
         ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=claim)
+        self.tickets.append(ticket)
+        return ticket
+
+    def append_all(self, parts: Sequence[Part], hold: float) -> Ticket:
+        """Append entries of several runs below the root, all or none; else as `append`."""
+        self.check()
+        ticket = self.log.log.append(parts, epoch=self.epoch, hold=hold)
         self.tickets.append(ticket)
         return ticket
 

@@ -121,13 +121,21 @@ class Task(Authored, Generic[P, R]):
         index, number = parent.children.place(self.key, self.name, next(iter(lengths.values())))
         each = [mapped[place] if place in mapped else repeat(constant(value)) for place, value in given.items()]
         names, width = tuple(kwargs), len(args)
-        futures: FutureList[Any] = FutureList()
         site = call_site()
-        for i, row in enumerate(zip(*each, strict=False)):  # what is repeated has no end
-            named = dict(zip(names, row[width:], strict=True)) if names else {}
-            futures.append(
-                engine.submit(Request(self, row[:width], named, wait_for, (index, number + i), i, site=site))
+        futures: FutureList[Any] = FutureList(
+            engine.submit_each(
+                Request(
+                    self,
+                    row[:width],
+                    dict(zip(names, row[width:], strict=True)) if names else {},
+                    wait_for,
+                    (index, number + i),
+                    i,
+                    site=site,
+                )
+                for i, row in enumerate(zip(*each, strict=False))  # what is repeated has no end
             )
+        )
         if return_state:
             futures.wait()
             return [future.state for future in futures]
