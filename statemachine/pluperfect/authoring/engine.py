@@ -464,16 +464,11 @@ def submit(request: Request) -> Future[Any]:
     Raises:
         MissingContextError: No flow runs here.
     """
-    parent = calling_frame()
-    flow = None if parent is None else parent.flow
-    if flow is None:
-        raise needs_flow(request.authored, "submit")
-    runner = runner_of(flow)  # before the birth: where none can be made, there is no call to carry out
+    runner = runner_here(request.authored)  # before the birth: where none can be made, there is no call to carry out
     future = _made(born(request), request, runner)
     try:
-        future.caller.took(
-            future
-        )  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
+        # Before it is recorded: who is interrupted there leaves no call behind that nobody ends.
+        future.caller.took(future)
         future.frame.send()
         _hand_over(future, runner)
     except BaseException as error:
@@ -523,11 +518,7 @@ def submit_each(requests: Iterable[Request]) -> list[Future[Any]]:
 
     for request in requests:
         if runner is None:
-            parent = calling_frame()
-            flow = None if parent is None else parent.flow
-            if flow is None:
-                raise needs_flow(request.authored, "submit")
-            runner = runner_of(flow)
+            runner = runner_here(request.authored)
         try:
             frame = born(request, first=begin)
         except Exception:
@@ -592,8 +583,17 @@ def needs_flow(authored: Authored, method: str) -> MissingContextError:
     )
 
 
-def runner_of(flow: Frame) -> Any:
-    """The runner of a flow run, made when it is first needed."""
+def runner_here(authored: Authored) -> Any:
+    """
+    The runner of the flow around this code, made when it is first needed.
+
+    Raises:
+        MissingContextError: No flow runs here.
+    """
+    parent = calling_frame()
+    flow = None if parent is None else parent.flow
+    if flow is None:
+        raise needs_flow(authored, "submit")
     runner = flow.runner
     if runner is not None:
         return runner
