@@ -51,7 +51,7 @@ ENGINE = {
     "Authored": {"define", "code", "entry", "bound_to"},
     "Flow": {"resume", "fork"},
     "Future": {
-        *("run", "step", "run_async", "withdraw", "led", "cancel", "settle", "tell"),
+        *("run", "step", "run_async", "go_into_loop", "withdraw", "led", "cancel", "settle", "tell"),
         *("looked_at", "look", "frame", "run_name", "called_by", "ended"),
     },
     "OpenLog": {"define", "attending", "recorded_options", "validated", "turn"},
