@@ -246,11 +246,14 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Li
         expected += 1
         if entry.seq != expected:
             raise ValueError(f"Run {run.hex()}: entry {entry.seq} stands where entry {expected} belongs.")
+        at = entry.at
+        if type(at) is not float or not -_FAR < at < _FAR:
+            _check_time(run, expected, at)
         body = body_of(entry)
         if not body.sure:
             check_body(body)
         told = gist(entry)
-        lines.append(Line(expected, entry.at, body, told))
+        lines.append(Line(expected, at, body, told))
         size += len(body.data) + 250  # envelope, index and head
         for value in body.values:
             data = value.held
@@ -265,6 +268,11 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Li
     if not lines:
         raise ValueError(f"Run {run.hex()}: a part without entries appends nothing.")
     return (*lines,), size
+
+
+def _check_time(run: bytes, seq: int, at: object) -> None:
+    if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < _FAR:
+        raise ValueError(f"Run {run.hex()}: entry {seq} has the time {at!r}; a time is in UTC seconds since the epoch.")
 
 
 def _check_different(parts: Sequence[Part]) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from interrupting import interrupted
 from pluperfect.errors import Conflict, StoreClosed, StoreError, StoreFull
+from pluperfect.records import seal
 from pluperfect.states import PLAIN, Completed, Packed, Running
 from pluperfect_store.conformance import AT, born, new_id, part, whole
 from pluperfect_store.environment import Transaction
@@ -45,6 +46,30 @@ def blob(run, size):
 
 
 # --- group commit
+
+
+def test_an_append_that_fails_halfway_leaves_nothing_and_stops_nobody_beside_it(log, monkeypatch):
+    """1. What shows only as its last record is sealed takes the others with it."""
+    before, bad, after = new_id(), new_id(), new_id()
+
+    def faulty(run, seq, at, *rest):
+        return seal(run, seq, 1e30 if (run, seq) == (bad, 3) else at, *rest)  # no record has room for this time
+
+    monkeypatch.setattr("pluperfect_store.ledger.seal", faulty)
+    tickets = [
+        log.append([whole(before, key="early")], epoch=1, hold=3600),
+        log.append([whole(new_id(), key="lost"), whole(bad)], epoch=1),
+        log.append([whole(after, key="late")], epoch=1),
+    ]
+
+    tickets[0].wait()
+    tickets[2].wait()
+    with pytest.raises(OverflowError):
+        tickets[1].wait()
+    assert (log.position(), log.records(bad), {*log.find(roots=True)}) == (6, [], {before, after})
+    assert log.cached("lost", AT) is None
+    assert log.cached("late", AT) is not None
+    assert log.compare() == []
 
 
 def test_appends_of_many_threads_share_commits(log):
