@@ -70,6 +70,12 @@ class _Table:
         del self.values[key]
         self._stale.add(key)
 
+    def sort(self) -> None:
+        """Begin again with the order of the keys."""
+        self._keys = sorted(self.values)
+        self._fresh.clear()
+        self._stale.clear()
+
     def keys(self) -> list[bytes]:
         """All keys in order; the list is not changed by later puts and deletes, but by the next look."""
         if self._fresh:
@@ -122,15 +128,28 @@ class _Tables:
     def last(self, table: str) -> bytes | None:
         return next((key for key, _ in self.scan(table, b"", b"", reverse=True)), None)
 
-    def apply(self, changes: Changes) -> None:
-        for table, key in changes.deletes:
-            self.tables[table].delete(key)
-        for table, rows in changes.puts.items():
-            into = self.tables[table]
-            for key, value in rows.items():
-                into.put(key, value)
-        for key, value in changes.rewrites:
-            self.tables["log"].put(key, value)
+    def apply(self, changes: Changes, end: int) -> None:
+        """Carry this out, all of it even where somebody is interrupted midway; the log ends here then."""
+        try:
+            for table, key in changes.deletes:
+                self.tables[table].delete(key)
+            for table, rows in changes.puts.items():
+                into = self.tables[table]
+                for key, value in rows.items():
+                    into.put(key, value)
+            for key, value in changes.rewrites:
+                self.tables["log"].put(key, value)
+            self.end = end
+        except BaseException:
+            for table, key in changes.deletes:
+                self.tables[table].values.pop(key, None)
+            for table, rows in changes.puts.items():
+                self.tables[table].values.update(rows)
+            self.tables["log"].values.update(changes.rewrites)
+            for table in self.tables.values():
+                table.sort()
+            self.end = end
+            raise
 
 
 class _Settled:
@@ -222,12 +241,11 @@ class MemoryLog(Proving):
                 batch.refused(op, error)
             except Exception as error:
                 return _Settled(error)
-            if not batch.empty:
-                self._tables.apply(batch.changes())
             if op.claim is not None and refused is None and self._owner not in living:
                 self._tables.tables["owner"].put(self._owner, encode_value(this_process(SECONDS)))
                 living.add(self._owner)
-            self._tables.end = batch.position
+            if not batch.empty:
+                self._tables.apply(batch.changes(), batch.position)
             self._changed.notify_all()
         return _Settled(refused, answer)
 
@@ -236,8 +254,7 @@ class MemoryLog(Proving):
             self._check_open()
             batch = Batch(self._tables, self._tables.end, self._owner)
             answer = job(batch)
-            self._tables.apply(batch.changes())
-            self._tables.end = batch.position
+            self._tables.apply(batch.changes(), batch.position)
             self._changed.notify_all()
         return answer
 
@@ -271,7 +288,7 @@ class MemoryLog(Proving):
             changes = projected(self._tables)
             for table in VIEWS:
                 self._tables.tables[table] = _Table()
-            self._tables.apply(changes)
+            self._tables.apply(changes, self._tables.end)
             return end_of(self._tables)
 
     def prune(self, rule: PruneRule, at: float, *, dry_run: bool = False) -> Pruned:
@@ -305,5 +322,7 @@ class MemoryLog(Proving):
                 held = [
                     key for key, row in self._tables.scan("lease", b"", b"") if decode_lease(row).owner == self._owner
                 ]
-                self._tables.apply(Changes({}, [*(("lease", key) for key in held), ("owner", self._owner)]))
+                self._tables.apply(
+                    Changes({}, [*(("lease", key) for key in held), ("owner", self._owner)]), self._tables.end
+                )
             self._changed.notify_all()

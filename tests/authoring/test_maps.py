@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import threading
 
 import pytest
@@ -93,24 +95,24 @@ def test_all_go_on_record_in_their_order_in_few_appends(log, appends, mapped):
     assert sum(together) >= COUNT - 2
 
 
-def test_the_first_begins_before_the_second_is_born(log):
-    begun = threading.Event()
+def test_each_that_is_given_its_name_by_somebodys_code_begins_before_the_next_is_born(log):
+    begun = [threading.Event() for _ in range(5)]
 
     def name():
-        first = pluperfect.runtime.task_run.parameters["x"] == 0
-        return "first" if first else str(begun.wait(20))
+        x = pluperfect.runtime.task_run.parameters["x"]
+        return str(x == 0 or begun[x - 1].wait(20))
 
     @task(task_run_name=name)
     def begins(x):
-        begun.set()
+        begun[x].set()
 
     @flow
     def whole():
-        begins.map(range(3)).wait()
+        begins.map(range(5)).wait()
 
     whole()
     [root] = log.runs(roots=True)
-    assert [child.name for child in root.children] == ["first", "True", "True"]
+    assert [child.name for child in root.children] == ["True"] * 5
 
 
 def test_large_arguments_go_on_record_a_few_at_a_time(log, appends):
@@ -216,6 +218,159 @@ def test_what_a_runner_does_not_take_ends_and_those_before_it_go_on(log):
 
     assert whole() == "went on"
     found = ends(log)
-    assert [found[place] for place in range(5)] == ["Completed"] * 5
-    assert {state for place, state in found.items() if place >= 5} == {"Crashed"}
-    assert births(log) == [*range(len(found))]
+    assert found == {**dict.fromkeys(range(5), "Completed"), 5: "Crashed", 6: "Cancelled"}
+    assert births(log) == [*range(7)]
+
+
+class Inline:
+    """Makes each call at once, and is interrupted behind the fourth."""
+
+    remote = False
+    made = 0
+
+    def submit(self, call):
+        call()
+        self.made += 1
+        if self.made == 4:
+            raise KeyboardInterrupt
+
+    def close(self):
+        pass
+
+
+def test_an_interruption_behind_the_end_of_a_call_is_heard_and_the_others_end_with_the_flow(log):
+    @flow(task_runner=Inline())
+    def whole():
+        with pytest.raises(KeyboardInterrupt):
+            same.map(range(20))
+        return "went on"
+
+    assert whole() == "went on"
+    assert ends(log) == {**dict.fromkeys(range(4), "Completed"), **dict.fromkeys(range(4, 7), "Cancelled")}
+
+
+def test_what_is_on_record_stays_where_one_before_it_is_not_taken(uri, clock, tmp_path):
+    again = []
+
+    class Full(ThreadPoolTaskRunner):
+        def submit_steps(self, step):
+            if again:
+                raise RuntimeError("no more today")
+            super().submit_steps(step)
+
+    class Dies:
+        """As if the process had died: nothing of the flow's end is recorded, nor that of one call."""
+
+        name = "dies"
+
+        @hookimpl
+        def review(self, run, proposal, definition):
+            ends = proposal.to.kind not in ("Pending", "Running")
+            if ends and (definition.kind == "flow" or run.spec.map_index == 4):
+                raise RuntimeError("dead")
+
+    @flow(idempotency_key="one", task_runner=Full())
+    def whole():
+        try:
+            same.map(range(20)).wait()
+        except RuntimeError as error:
+            return str(error)
+        return "made"
+
+    uri = f"lmdb:{tmp_path / 'kept'}"
+    with pluperfect.open(uri, plugins=[Dies()], clock=clock) as log, pytest.raises(PluginError, match="dead"):
+        whole()
+    again.append(True)
+    with pluperfect.open(uri, clock=clock) as log:
+        assert whole() == "no more today"
+        assert ends(log) == {place: "Crashed" if place == 4 else "Completed" for place in range(20)}
+
+
+def test_where_one_cannot_even_be_ended_the_flow_ends_and_it_stays_open(uri, clock):
+    class Endless:
+        name = "endless"
+
+        @hookimpl
+        def review(self, run, proposal, definition):
+            if proposal.to.kind == "Failed":
+                raise KeyError("a bug")
+
+    class Full(ThreadPoolTaskRunner):
+        taken = 0
+
+        def submit_steps(self, step):
+            if self.taken == 5:
+                raise RuntimeError("no more today")
+            self.taken += 1
+            super().submit_steps(step)
+
+    @flow(task_runner=Full())
+    def whole():
+        with pytest.raises(PluginError, match="a bug"):
+            same.map(range(COUNT))
+        return "went on"
+
+    with pluperfect.open(uri, plugins=[Endless()], clock=clock) as log:
+        assert whole() == "went on"
+        assert ends(log) == {**dict.fromkeys(range(5), "Completed"), 5: "Pending", 6: "Pending"}
+
+
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+def test_where_one_cannot_be_announced_those_before_it_are_begun(log, error):
+    class Full(logging.Filter):
+        def filter(self, record):
+            if record.getMessage() == "Submitted task run 'same-6' for execution.":
+                raise error("in a filter")
+            return True
+
+    @flow
+    def whole():
+        with pytest.raises(error, match="in a filter"):
+            same.map(range(COUNT))
+        return "went on"
+
+    logger, full = logging.getLogger("pluperfect.flow_runs"), Full()
+    logger.addFilter(full)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        assert whole() == "went on"
+    finally:
+        logger.removeFilter(full)
+        logger.setLevel(before)
+    assert ends(log) == dict.fromkeys(range(6), "Completed")
+
+
+def test_a_map_in_another_thread_goes_on_where_its_flow_ends_meanwhile(log):
+    handing, ended = threading.Event(), threading.Event()
+    mapped = []
+
+    class Slow(ThreadPoolTaskRunner):
+        taken = 0
+
+        def submit_steps(self, step):
+            self.taken += 1
+            if self.taken == 4:
+                handing.set()
+                assert ended.wait(20)
+            super().submit_steps(step)
+
+    @flow(task_runner=Slow())
+    def whole():
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(lambda: mapped.extend(same.map(range(20))),)
+        )
+        thread.start()
+        assert handing.wait(20)
+        threads.append(thread)
+        raise ValueError("over")
+
+    threads = []
+    with pytest.raises(ValueError, match="over"):
+        whole()
+    ended.set()
+    threads[0].join(20)
+
+    assert len(mapped) == 20
+    assert all(future.state.final for future in mapped[3:7])
+    assert [ends(log)[place] for place in range(3, 7)] == ["Cancelled"] * 4

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from interrupting import interrupted
 from pluperfect.errors import Fenced, UnknownStore
 from pluperfect_store.conformance import LogConformance, born, new_id, part, whole
 from pluperfect_store.memory import MemoryLog, open_log
@@ -44,3 +45,27 @@ def test_a_log_in_memory_has_no_name():
 @pytest.mark.parametrize("uri", ["memory", "lmdb:x", "", "memory-mapped:"])
 def test_other_addresses_are_left_to_other_plugins(uri):
     assert open_log(uri) is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that is about to be closed
+def test_wherever_an_append_is_interrupted_it_is_there_whole_or_not_at_all():
+    """1. Also a log in memory, in whose steps a handler of a signal may come."""
+    log = MemoryLog()
+    places, there = 0, 0
+    for nth in range(1, 1_000):
+        first, second = new_id(), new_id()
+        error, rung = interrupted(lambda a=first, b=second: log.append([whole(a), whole(b)], epoch=1, claim=True), nth)
+        if not rung:
+            break
+        assert type(error) is KeyboardInterrupt
+        places += 1
+        found = [len(log.records(first)), len(log.records(second))]
+        assert found in ([0, 0], [3, 3]), error
+        there += found == [3, 3]
+        assert log.compare() == [], error
+        assert {*log.find()} >= ({first, second} if found[0] else set())
+
+    assert places > 100
+    assert 0 < there < places
+    assert log.position() == 6 * (there + 1)
+    assert log.verify().sound

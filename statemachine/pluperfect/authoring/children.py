@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UpstreamFailed
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Children"]
 
 _log: Final = logging.getLogger("pluperfect.engine")
+
+_AWAY: Final[Any] = object()
 
 
 class Children:
@@ -40,6 +43,7 @@ class Children:
     """
 
     __slots__ = (
+        "_ahead",
         "_counts",
         "_names",
         "active",
@@ -60,6 +64,7 @@ class Children:
         # A handler of a signal, or the end of a generator that the garbage collector found, may come in between and call again.
         self.lock: threading.RLock = threading.RLock()
         self.open: set[Future[Any]] = set()
+        self._ahead: dict[Frame, None] = {}  # on record, and not begun: whoever takes one out begins or ends it
         self.failures: list[Future[Any]] = []
         self.resting: list[Frame] = []
         self.active: set[Frame] = set()
@@ -91,6 +96,14 @@ class Children:
     def took(self, future: Future[Any]) -> None:
         """A child was submitted: the flow ends only after it."""
         self.open.add(future)
+
+    def expect(self, children: Mapping[Frame, None]) -> None:
+        """The births of these go on record before they are begun: those that never are end with the body."""
+        self._ahead.update(children)
+
+    def begins(self, child: Frame) -> bool:
+        """Whether a call that was expected may begin; if not, the body has ended."""
+        return self._ahead.pop(child, _AWAY) is not _AWAY
 
     def ended(self, future: Future[Any], state: State | None) -> None:
         """A submitted call is about to be settled, its run in this state."""
@@ -151,6 +164,17 @@ class Children:
                 assert state is not None
                 future.settle(state)
                 self.count(child)
+        for child in list(self._ahead):
+            if self.begins(child) and ended:
+                child.learn()
+                if child.held:
+                    continue  # it was not recorded: there was no call
+                try:
+                    child.give_up("cancelled", "the flow ended before this call had begun")
+                except outcomes.OURS:
+                    pass  # it is tried again as those are ended that a rule has stopped
+                finally:
+                    self.count(child)
 
     def end_resting(self) -> None:
         """End the children that a rule has stopped on their way."""

@@ -10,6 +10,7 @@ The interpreters of plain calls, coroutines and generators stand together, so th
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..course import Ask, Call, Course, Durable, Propose, Resolve, course
 from ..errors import MissingContextError, PausedRun
 from ..manager import grumble
-from ..sites import call_site, raised_here
+from ..sites import call_site
 from ..states import Cached, Completed, Retrying, State, usable
 from ..transitions import Run, Transition
 from . import outcomes, upstream
@@ -465,20 +466,15 @@ def submit(request: Request) -> Future[Any]:
         MissingContextError: No flow runs here.
     """
     runner = runner_here(request.authored)  # before the birth: where none can be made, there is no call to carry out
-    future = _made(born(request), request, runner)
-    try:
-        # Before it is recorded: who is interrupted there leaves no call behind that nobody ends.
-        future.caller.took(future)
-        future.frame.send()
-        _hand_over(future, runner)
-    except BaseException as error:
-        _not_taken(future, error)
-        raise
+    frame = born(request)
+    future = _made(frame, request, runner)
+    _begin(future, frame, runner)
     return future
 
 
 _TOGETHER: Final = 64
 _LARGE: Final = 1 << 16  # bytes of arguments; what is one append is one transaction too
+_LONG: Final = 0.002  # seconds
 
 
 def submit_each(requests: Iterable[Request]) -> list[Future[Any]]:
@@ -486,50 +482,43 @@ def submit_each(requests: Iterable[Request]) -> list[Future[Any]]:
     Begin calls in the runner of the flow around them, one after the other.
 
     Some are born in a row, recorded by one append, and then begun: that takes a third less than to do all three for each. The
-    first begins at once. Where one cannot be made, those before it are begun, and none after it.
+    first begins at once, and so does each where somebody's own code gives it its name. Where one cannot be made, those before it
+    are begun, and none after it.
     """
     futures: list[Future[Any]] = []
-    waiting: list[Future[Any]] = []  # born, and not on record
-    some, size = 1, 0
+    waiting: list[tuple[Future[Any], Frame]] = []  # born, and not on record
+    some, size, since = 1, 0, 0.0
     runner: Any = None
 
     def begin() -> None:
         nonlocal waiting, size
         made, waiting, size = waiting, [], 0
-        begun = 0
-        try:
-            for future in made:
-                future.caller.took(future)
-            try:
-                send_together([future.frame for future in made])
-            except (TypeError, ValueError, OverflowError) as error:
-                if not raised_here(error):
-                    raise
-                # One of them cannot be recorded: it says so when its turn has come.
-            for future in made:
-                future.frame.send()
-                _hand_over(future, runner)
-                begun += 1
-        except BaseException as error:
-            for future in made[begun:]:
-                _not_taken(future, error)
-            raise
-        futures.extend(made)
+        ahead = dict.fromkeys(frame for _, frame in made if frame.held) if len(made) > 1 else {}
+        if ahead:
+            made[0][0].caller.expect(ahead)
+            send_together(ahead)
+        for future, frame in made:
+            _begin(future, frame, runner, ahead=frame in ahead)
+            futures.append(future)
 
-    for request in requests:
-        if runner is None:
-            runner = runner_here(request.authored)
-        try:
+    try:
+        for request in requests:
+            if runner is None:
+                runner = runner_here(request.authored)
             frame = born(request, first=begin)
-        except Exception:
-            begin()
-            raise
-        waiting.append(_made(frame, request, runner))
-        size += frame.weight()
-        if len(waiting) >= some or size > _LARGE:
-            begin()
-            some = min(2 * some, _TOGETHER)
-    begin()
+            waiting.append((_made(frame, request, runner), frame))
+            size += frame.weight()
+            now = time.monotonic()
+            since = now if len(waiting) == 1 else since
+            if len(waiting) >= some or size > _LARGE or now - since > _LONG:
+                begin()
+                some = min(2 * some, _TOGETHER) if frame.definition.options["task_run_name"] is None else 1
+        begin()
+    except FlowStopped:
+        raise  # nothing is begun any more
+    except BaseException:
+        begin()
+        raise
     return futures
 
 
@@ -544,22 +533,29 @@ def _made(frame: Frame, request: Request, runner: Any) -> Future[Any]:
     return Future(frame, parent.children, copy_context(), _begin_here, begin_async)
 
 
-def _hand_over(future: Future[Any], runner: Any) -> None:
-    """Let the runner make a call that is on record."""
-    frame = future.frame
-    if frame.run.final:
-        future.run()
-    elif frame.definition.owner.is_async and hasattr(runner, "submit_async"):
-        future.go_into_loop(runner, _carry_out_async)
-    elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
-        submit_steps(future.step)
-    else:
-        runner.submit(future.run)
+def _begin(future: Future[Any], frame: Frame, runner: Any, *, ahead: bool = False) -> None:
+    """Let the runner make a call that is born; its birth goes on record first, unless it went ahead."""
+    calls = future.caller
+    try:
+        calls.took(future)  # before it is recorded: who is interrupted there leaves no call behind that nobody ends
+        if ahead and not calls.begins(frame):  # the body that submitted it has ended meanwhile
+            frame.give_up("cancelled", "the flow ended before this call had begun")
+        frame.send()
+        if frame.run.final:
+            future.run()
+        elif frame.definition.owner.is_async and hasattr(runner, "submit_async"):
+            future.go_into_loop(runner, _carry_out_async)
+        elif (submit_steps := getattr(runner, "submit_steps", None)) is not None:
+            submit_steps(future.step)
+        else:
+            runner.submit(future.run)
+    except BaseException as error:
+        _not_taken(future, frame, error)
+        raise
 
 
-def _not_taken(future: Future[Any], error: BaseException) -> None:
+def _not_taken(future: Future[Any], frame: Frame, error: BaseException) -> None:
     """The call could not be recorded, or the runner did not take it: it ends here, and its caller is told by the exception."""
-    frame = future.frame
     future.look()
     if not future.withdraw():
         return

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -543,24 +543,22 @@ class Frame:
         self.propose(Propose(state))
 
 
-def send_together(frames: Iterable[Frame]) -> None:
+def send_together(frames: Collection[Frame]) -> None:
     """
-    Append what several runs of one tree and one level have held back, as one append: all of it or nothing.
+    Append the births that were held back of calls of one body, as one append: all of them or none.
 
     Raises:
-        TypeError, ValueError, OverflowError: An entry cannot be recorded; nothing was.
+        TypeError, ValueError, OverflowError: One cannot be recorded.
     """
-    held = [frame for frame in frames if frame.held]
-    if not held:
-        return
-    session, hold = held[0].session, held[0].hold
-    parts = [Part(frame.run.id, session.root, frame.run.seq - len(frame.held), frame.held) for frame in held]
+    first = next(iter(frames))
+    session, hold = first.session, first.hold
+    parts = [Part(frame.run.id, session.root, frame.run.seq - len(frame.held), frame.held) for frame in frames]
     try:
         ticket = session.append_all(parts, hold)
-        for frame in held:
+        for frame in frames:
             frame.ticket, frame.held = ticket, ()
     except BaseException as error:
         if not isinstance(error, outcomes.OURS):
-            for frame in held:
+            for frame in frames:
                 frame.unsure = True
         raise
