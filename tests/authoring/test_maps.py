@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import threading
 
 import pytest
@@ -16,6 +17,12 @@ from pluperfect.records import decode
 from pluperfect.task_runners import ThreadPoolTaskRunner
 
 COUNT = 150  # more than are born in a row
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """However slow this machine is."""
+    monkeypatch.setattr("pluperfect.authoring.engine._LONG", math.inf)
 
 
 @task
@@ -93,6 +100,17 @@ def test_all_go_on_record_in_their_order_in_few_appends(log, appends, mapped):
     together = [count for count in appends if count > 1]
     assert together[:6] == [2, 4, 8, 16, 32, 64]
     assert sum(together) >= COUNT - 2
+
+
+def test_where_births_take_long_each_is_begun_before_the_next(log, appends, monkeypatch):
+    monkeypatch.setattr("pluperfect.authoring.engine._LONG", -1.0)
+
+    @flow
+    def whole():
+        return same.map(range(20)).result()
+
+    assert whole() == [*range(20)]
+    assert max(appends) == 1
 
 
 def test_each_that_is_given_its_name_by_somebodys_code_begins_before_the_next_is_born(log):

@@ -407,6 +407,6 @@ def put(log, table, key, value):
     """Write a row past the library's back, or take it away."""
     changes = Changes({}, [(table, key)]) if value is None else Changes({table: {key: value}}, [])
     if isinstance(log, MemoryLog):
-        log._tables.apply(changes)
+        log._tables.apply(changes, log.position())
     else:
         log._store.writer.run(lambda txn: txn.apply(changes))

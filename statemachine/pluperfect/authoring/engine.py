@@ -569,6 +569,7 @@ def _not_taken(future: Future[Any], frame: Frame, error: BaseException) -> None:
         raise
     finally:
         future.caller.open.discard(future)  # nobody else will begin it
+        future.caller.begins(frame)  # nor end it
 
 
 def needs_flow(authored: Authored, method: str) -> MissingContextError:
