@@ -25,6 +25,7 @@ from pluperfect.errors import (
     UpstreamTaskError,
 )
 from pluperfect.futures import PrefectFuture, PrefectFutureList, resolve_futures_to_results, resolve_futures_to_states
+from pluperfect.states import Completed
 from pluperfect.task_runners import ThreadPoolTaskRunner
 from pluperfect.testing import kinds
 from waiting import until
@@ -733,6 +734,57 @@ def test_a_future_that_has_ended_holds_nothing_of_its_call_but_the_result(log, d
         return future
 
     assert body().result() == 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+GIVEN = {
+    "none": lambda: None,
+    "number": lambda: 7,
+    "list": lambda: [7],
+    "tuple": lambda: (7, "a"),
+    "object": lambda: Point(7),
+    "large": lambda: b"x" * 10_000,
+    "closure": lambda: lambda: 7,
+    "state": lambda: Completed("as it should be", [7], name="Fine"),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+@pytest.mark.parametrize("options", [{}, {"cache_result_in_memory": False}, {"persist_result": False}], ids=str)
+def test_the_state_of_a_future_that_has_ended_is_the_recorded_one_and_the_same_each_time(log, what, options):
+    made = GIVEN[what]()
+
+    @task(**options)
+    def gives():
+        return made
+
+    def body():
+        future = gives.submit()
+        future.wait()
+        return future
+
+    future = inside(body)
+    value = future.result()
+    state, recorded = future.state, log.run(future.task_run_id).state
+    assert future.state is state
+    assert repr(future) == "<Future gives-0 Completed>"
+    assert (state, state.name, state.message) == (recorded, recorded.name, recorded.message)
+    assert (state.of_run, state.timestamp, state.attempt) == (recorded.of_run, recorded.timestamp, recorded.attempt)
+    assert state.state_details == recorded.state_details
+    if what == "state":
+        assert value == state.result() == [7]
+    elif options.get("cache_result_in_memory", True):
+        assert value is made
+        assert state.result() is future.result() is made
+    elif what == "closure":
+        assert value() == state.result()() == 7
+    else:
+        assert value == state.result() == made
+        assert what in ("none", "number", "large") or value is not made
 
 
 def interrupted_at(nth):

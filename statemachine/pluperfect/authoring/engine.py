@@ -671,7 +671,6 @@ def _settle(future: Future[Any]) -> None:
     assert state is not None
     assert frame.parent is not None
     frame.parent.children.count(frame)
-    frame.log.show(state, frame.run)
     if state.live is not None and state.is_completed():
         frame.session.sources.remember(state.live, frame.run.id)
     future.settle(state if state.final else stopped(frame))

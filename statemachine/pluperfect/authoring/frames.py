@@ -8,6 +8,7 @@ settled, and turns the end of a body into a state. The interpreters in ``engine.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -46,6 +47,7 @@ _log: Final = logging.getLogger("pluperfect.engine")
 
 _ENDS: Final = frozenset({Completed, Failed, TimedOut})
 _NOBODY: Final[set[int]] = set()  # nobody is put into this one: a run with a limit has its own
+_making = threading.RLock()  # held while a lock is made; a handler of a signal may come in between and want one too
 
 
 class Frame:
@@ -57,6 +59,7 @@ class Frame:
         "_asked",
         "_children",
         "_cues",
+        "_lock",
         "_stopped",
         "abandoned",
         "args",
@@ -78,7 +81,6 @@ class Frame:
         "limit",
         "limiter",
         "live_payload",
-        "lock",
         "log",
         "looked",
         "name",
@@ -152,7 +154,7 @@ class Frame:
         self.closed: bool = False  # a generator whose consumer wants no more
         self.replay: dict[tuple[Any, ...], deque[tuple[bytes, int]]] | None = None  # successes of earlier attempts
         self.shared: Shared | None = None  # what answers the calls of this body besides its own record
-        self.lock: threading.Lock = threading.Lock()  # held while something is made that is made once
+        self._lock: threading.Lock | None = None
         self._stopped: bool = False
         self._cues: Cues | None = None
         self._ahead: Ahead | None = None
@@ -185,6 +187,15 @@ class Frame:
                 children.active.discard(self)
                 if kind is not None:
                     children.count(self)  # interrupted on its way: it ends with its caller
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while something is made that is made once."""
+        made = self._lock
+        if made is None:  # most runs never ask for it
+            with _making:
+                made = self._lock = self._lock or threading.Lock()
+        return made
 
     @property
     def children(self) -> Children:
@@ -562,3 +573,13 @@ def send_together(frames: Collection[Frame]) -> None:
             for frame in frames:
                 frame.unsure = True
         raise
+
+
+def _forked() -> None:
+    """In the child: the thread that may have been making one is not here."""
+    global _making
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -8,10 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast, final
+
+from msgspec import Struct
 
 from ..histories import id_text
-from ..states import State
+from ..states import Completed, Packed, State
+from ..values import INLINE
 from .context import current_frame
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ..hooks import Ticket
+    from ..transitions import Run
     from .children import Children
     from .frames import Frame
     from .pools import Step
@@ -27,6 +31,50 @@ __all__ = ["Future", "FutureList", "Waited", "as_completed", "wait"]
 
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+
+
+@final
+class _Well(Struct, frozen=True, gc=False):
+    """
+    How a call has ended that ended well: what its state is made of, once somebody asks for that.
+
+    Whoever keeps many futures keeps as many of these. It refers to nothing that could refer to it, and so the garbage collector
+    need not walk over it, as it would over a state, its data and what is attached to it.
+    """
+
+    message: str
+    name: str
+    code: int
+    data: bytes
+    kind: str
+    above: bytes | None
+    at: float
+    attempt: int
+
+    def state(self, run: bytes, log: Any) -> Completed:
+        """The state again."""
+        made = Completed(self.message, Packed(self.code, self.data), name=self.name)
+        made.belongs_to(run, self.kind, self.above, self.at, self.attempt, log)
+        return made
+
+
+_DECODED: Final[Any] = object()
+"""In the place of a result that is not kept, and decoded each time."""
+
+
+def _well(state: Any, run: Run) -> _Well | None:
+    """The same of this state; None where there is more to it, or it may refer to anything."""
+    if type(state) is not Completed:
+        return None
+    data, message, name = state.data, state.message, state.name
+    if type(data) is not Packed or type(message) is not str or type(name) is not str or "unpack" in vars(state):
+        return None
+    held, spec = data.held, run.birth
+    if (
+        held is None or len(held) > INLINE or data.run
+    ):  # it is found by its digest, or may be decoded by who trusts its run
+        return None
+    return _Well(message, name, data.code, held, spec.kind, spec.parent, run.updated, run.attempt)
 
 
 class Future(Generic[R]):
@@ -45,6 +93,7 @@ class Future(Generic[R]):
         "_frame",
         "_going",
         "_latch",
+        "_live",
         "_looked",
         "_name",
         "_state",
@@ -71,7 +120,8 @@ class Future(Generic[R]):
         self._context: Context | None = context  # what the call is made in, until it has ended
         self._going: Step | None = None  # what goes on with a call that is made step by step
         self._begin_async = begin_async  # begins an async call in the event loop at hand
-        self._state: State | BaseException | None = None
+        self._state: State | _Well | BaseException | None = None
+        self._live: Any = _DECODED  # the result, where it is kept beside that
         self._looked = False
         self._latch: threading.Lock | None = None  # held until the end, once somebody has to wait for it
         self._callbacks: list[Callable[[Future[Any]], None]] | None = None
@@ -161,18 +211,26 @@ class Future(Generic[R]):
         if frame is None:
             return
         self.caller.ended(self, frame.run.state)  # before anybody can see it: whoever waited may end the flow next
-        broken = isinstance(state, BaseException)
-        name = "" if broken else frame.run.birth.run_name
+        run, broken, name, live = frame.run, True, "", _DECODED
+        kept: State | _Well | BaseException = state
+        if not isinstance(state, BaseException):
+            broken = False
+            name, well = run.birth.run_name, _well(state, run)
+            if well is None:
+                frame.log.show(state, run)
+            else:
+                kept, live = well, vars(state).get("live", _DECODED)
         with self.caller.lock:
             if self._state is not None:
                 return
             if broken:
-                self._state = state
+                self._state = kept
             else:
                 self._name = name
                 if frame.level != "lazy":
                     self._ticket = frame.ticket
-                self._state, self._frame = state, None  # in this order, for whoever looks without the lock
+                self._live = live
+                self._state, self._frame = kept, None  # in this order, for whoever looks without the lock
         self.tell()
 
     def tell(self) -> None:
@@ -228,6 +286,8 @@ class Future(Generic[R]):
         """The state of the run; a final one once the call has ended."""
         frame = self._frame
         state = self._state
+        if type(state) is _Well:
+            state = self._made_again(state)
         if isinstance(state, State):
             self._looked = True
             return state
@@ -235,6 +295,16 @@ class Future(Generic[R]):
         current = frame.run.state
         assert current is not None
         return current
+
+    def _made_again(self, well: _Well) -> State:
+        """The state of a call that ended well; from now on it is kept, so that whoever asks again is given the same."""
+        made = well.state(self.run_id, self.caller.session.log)
+        if self._live is not _DECODED:
+            made.carry(self._live)
+        with self.caller.lock:
+            if self._state is well:
+                self._state = made
+            return cast("State", self._state)  # somebody else has made it
 
     def done(self) -> bool:
         """Whether the call has ended."""
@@ -292,6 +362,10 @@ class Future(Generic[R]):
             # Outside of its flow only what is durable is seen.
             if here is None or here.session is not self.caller.session:
                 self._ticket.wait()
+        if type(state) is _Well:
+            if self._live is not _DECODED:
+                return cast(R, self._live)
+            state = state.state(self.run_id, self.caller.session.log)
         return cast(R, state.result(raise_on_failure))
 
     def add_done_callback(self, callback: Callable[[Future[Any]], None]) -> None:
@@ -343,7 +417,10 @@ class Future(Generic[R]):
 
     def __repr__(self) -> str:
         state = self._state
-        word = "open" if state is None else state.kind if isinstance(state, State) else "broken"
+        if type(state) is _Well:
+            word = Completed.kind
+        else:
+            word = "open" if state is None else state.kind if isinstance(state, State) else "broken"
         return f"<Future {self.run_name} {word}>"
 
 
