@@ -22,7 +22,7 @@ Ready = Callable[[int, str], Callable[[], Any]]
 """Makes a work of so many items ready in a folder, and gives the function to measure."""
 
 
-def _waited() -> float:
+def without_cpu() -> float:
     """Seconds for which this thread was ready and had no CPU; 0 where the kernel does not say."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
@@ -81,10 +81,10 @@ def main(works: dict[str, Ready], version: str) -> None:
         act = works[work](int(count), folder)
         before, at_first = _on_disk(folder), _peak()
         gc.collect()
-        waited, cpu, begun = _waited(), time.process_time(), time.perf_counter()
+        waited, cpu, begun = without_cpu(), time.process_time(), time.perf_counter()
         found = act()
         took = time.perf_counter() - begun
-        waited, cpu = _waited() - waited, time.process_time() - cpu
+        waited, cpu = without_cpu() - waited, time.process_time() - cpu
         told: dict[str, Any] = {"version": version, "work": work, "n": int(count)}
         told |= {"us": (took - waited) / int(count) * 1e6, "cpu_us": cpu / int(count) * 1e6, "waited": waited / took}
         told |= {"peak_mb": _peak(), "idle_mb": at_first, "bytes": (_on_disk(folder) - before) / int(count)}

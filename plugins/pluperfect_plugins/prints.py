@@ -42,7 +42,8 @@ def options(kind: str) -> Sequence[Option]:
 def during(run: Run, definition: Definition) -> AbstractContextManager[Any] | None:
     """Let prints of this context speak through the logger of the run at hand, or through none."""
     wanted = definition.options["log_prints"]
-    if wanted is None and run.birth.parent is None:  # below, what holds for the caller holds
+    spec = run.spec
+    if wanted is None and (spec is None or spec.parent is None):  # below, what holds for the caller holds
         wanted = get_current_settings().logging_log_prints or None
     return None if wanted is None else _listening(wanted=wanted)
 

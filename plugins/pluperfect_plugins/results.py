@@ -127,7 +127,7 @@ def faithful(value: Any) -> bool:
 def pack(value: Any) -> Packed:
     """Encode a value with the first codec that gives it back exactly."""
     try:
-        if faithful(value):
+        if type(value) in _SCALARS or faithful(value):
             return Packed(PLAIN, _encode(value))
     except (RecursionError, OverflowError, UnicodeEncodeError):
         pass  # nested too deep or in itself, or more than msgpack takes

@@ -90,14 +90,15 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
             if intent:
                 yield Durable()
             outcome: State = yield Call(run)
-            run = yield from propose(outcome)
+            answer = yield Propose(outcome)
+            run = answer if type(answer) is Run and answer.ruling is None else (yield from insist(outcome, answer))
             if run.ruling is not None:
                 # The body has ended and cannot be put back: what a rule refuses here is the outcome.
                 run = yield from propose(Failed(cause="refused", message=_refusal(run)))
         elif state is None or state.final:
             return run
         else:
-            begun = Running(loop_count=run.loop_count)
+            begun: State = Running(loop_count=run.loop_count)
             if type(state) is Retrying:
                 if state.cause == "paused" and not unpause:
                     return run
@@ -107,18 +108,23 @@ def course(run: Run, *, intent: bool, waits: bool = True, unpause: bool = False)
                 begun = Running(attempt=run.attempt + 1, loop_count=run.loop_count)
             elif type(state) is Pending and state.due is not None:
                 yield Sleep(state.due)
-            obstacle: Failed | None = None if ready else (yield Resolve())
-            ready = True
-            run = yield from propose(obstacle or begun)
+            if not ready:
+                begun, ready = (yield Resolve()) or begun, True
+            answer = yield Propose(begun)
+            run = answer if type(answer) is Run and answer.ruling is None else (yield from insist(begun, answer))
         if run.ruling is not None:
             return run
 
 
 def propose(to: State) -> Generator[Effect, Any, Run]:
-    """Propose until a rule decides: questions are put to the user's callables, delays are slept through."""
+    """Propose until a rule decides."""
+    return (yield from insist(to, (yield Propose(to))))
+
+
+def insist(to: State, answer: Run | Question) -> Generator[Effect, Any, Run]:
+    """Go on with a proposal until a rule decides: questions are put to the user's callables, delays are slept through."""
     facts = NO_FACTS
     while True:
-        answer: Run | Question = yield Propose(to, facts)
         if type(answer) is Question:
             said: Any = yield Ask(answer.option, to if answer.about is None else answer.about)
             facts = Facts(answers={**(facts.answers or {}), answer.option: said})
@@ -126,6 +132,7 @@ def propose(to: State) -> Generator[Effect, Any, Run]:
             yield Sleep(answer.ruling.until)
         else:
             return answer
+        answer = yield Propose(to, facts)
 
 
 def after_interruption(answer: Any, run: Run) -> State:

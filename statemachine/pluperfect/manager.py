@@ -348,7 +348,7 @@ class Attending(Struct, frozen=True):
         Raises:
             RuleError: A rule raised, or answered with something that is no Verdict.
         """
-        for place, impl in enumerate(self.reviewers):
+        for impl in self.reviewers:
             call = impl.call  # read first, and then called: as a method it would be looked for
             try:
                 verdict = call(run, proposal, definition)
@@ -367,7 +367,7 @@ class Attending(Struct, frozen=True):
                     " a rule returns a Verdict or None. Nothing was recorded."
                 )
             if verdict.last and verdict.ask is not None:
-                rest = Attending(self.reviewers[place + 1 :], (), (), None)
+                rest = Attending(self.reviewers[self.reviewers.index(impl) + 1 :], (), (), None)
                 later, by = rest.review(run, proposal, definition)
                 if later is not None and later.to is None:
                     return later, by

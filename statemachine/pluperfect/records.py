@@ -106,6 +106,10 @@ class Body(Struct, frozen=True, gc=False):
     """SHA-256 of each value."""
     sure: bool = False
     """Whether all that was encoded is of its very type: then nothing has to be decoded to know that it can be."""
+    size: int = 0
+    """How many bytes that is, with the values."""
+    spills: bool = False
+    """Whether a value is too large to stand in the row."""
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -332,8 +336,7 @@ def body_of(entry: Entry) -> Body:
     facts = entry.facts
     told = None if facts is NO_FACTS or facts == NO_FACTS else facts
     if type(entry) is Ruling:
-        data, found = _detached(_Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, told))
-        return Body("ruling", data, tuple(found), _digests(found))
+        return _body("ruling", _Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, told))
     assert type(entry) is Transition
     state = entry.to
     if told is None and entry.asked is None and not (entry.by or entry.why or state.message):
@@ -344,18 +347,22 @@ def body_of(entry: Entry) -> Body:
             if state.name == "Running" and type(attempt) is type(count) is int:
                 if attempt == count == 1:
                     return _START
-                return Body("transition", Raw(_encode(((Running.code, "", attempt, count),))), sure=True)
+                data = _encode(((Running.code, "", attempt, count),))
+                return Body("transition", Raw(data), sure=True, size=len(data))
         elif type(state) is Completed:
             value = state.data
             if state.name == "Completed" and type(value) is Packed and value.code != RESULT and value.code >= 0:
-                return Body("transition", _end(value.code), (value,), (value.digest,), True)
+                held = value.held
+                size = value.size if held is None else len(held)
+                return Body(
+                    "transition", _end(value.code), (value,), (value.hashed(),), True, size + _END, size > INLINE
+                )
         elif type(state) is Pending and state.due is None and state.name == "Pending":
-            data, found = _detached(((Pending.code, "", state.spec),))
-            return Body("transition", data, tuple(found), _digests(found), _is_sound(state.spec))
-    data, found = _detached(
-        _Transition(cast(StateUnion, state), cast("StateUnion | None", entry.asked), entry.by, entry.why, told)
+            return _body("transition", ((Pending.code, "", state.spec),), sure=_is_sound(state.spec))
+    return _body(
+        "transition",
+        _Transition(cast(StateUnion, state), cast("StateUnion | None", entry.asked), entry.by, entry.why, told),
     )
-    return Body("transition", data, tuple(found), _digests(found))
 
 
 _TEXT: Final = frozenset({str})
@@ -411,7 +418,20 @@ def _digests(values: Iterable[Packed]) -> tuple[bytes, ...]:
     return tuple([value.digest for value in values])
 
 
-_START: Final = Body("transition", Raw(_encode(((Running.code,),))), sure=True)
+def _body(kind: str, body: Any, *, sure: bool = False) -> Body:
+    """A body of this type, encoded, with the values that it names."""
+    data, found = _detached(body)
+    size, spills = len(data), False
+    for value in found:
+        held = value.held
+        more = value.size if held is None else len(held)
+        size += more
+        spills = spills or more > INLINE
+    digests = (found[0].hashed(),) if len(found) == 1 else _digests(found)
+    return Body(kind, Raw(data), (*found,), digests, sure, size, spills)
+
+
+_START: Final = Body("transition", Raw(_encode(((Running.code,),))), sure=True, size=3)
 
 
 @cache
@@ -420,13 +440,17 @@ def _end(code: int) -> Raw:
     return Raw(_encode(((Completed.code, "", Ext(code, b"\0")),)))
 
 
-def _detached(body: Any) -> tuple[Raw, list[Packed]]:
+_END: Final = 16
+"""Bytes of the body of an end, without its value; a few more than there are."""
+
+
+def _detached(body: Any) -> tuple[bytes, list[Packed]]:
     """A body encoded, and the values that it names."""
     coder = _coder()
     found: list[Packed] = []
     coder.found = found
     try:
-        return Raw(coder.encode(body)), found
+        return coder.encode(body), found
     finally:
         coder.found = []
         _coders.append(coder)
@@ -476,7 +500,7 @@ def seal_note(
 ) -> tuple[bytes, bytes, tuple[Packed, ...]]:
     """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
     data, values = _detached(body)
-    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, data), values, _digests(values))
+    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)), values, _digests(values))
     return row, leaf, (*values,)
 
 

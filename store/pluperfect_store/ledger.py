@@ -39,7 +39,7 @@ from .layout import (
 from .leases import Lease, gone
 from .trailing import BEHIND, Trail, end_of, mark
 from .tree import Tree
-from .views import Gist, View, birth_of, evolve, gist, lasting, standing
+from .views import Gist, View, evolve, gist, lasting, standing
 
 __all__ = [
     "IMPORTED",
@@ -211,7 +211,8 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
             that do not continue ``expected``, a birth under another root than the part's.
         ValueError, TypeError, OverflowError: An entry cannot be encoded, or could not be decoded again.
     """
-    _check_term(epoch)
+    if type(epoch) is not int or not 0 <= epoch < _MOST_TERM:
+        _check_term(epoch)
     blobs: list[Packed] = []
     keys: list[str] = []
     size = 0
@@ -223,7 +224,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
         pieces.append(Piece(part.run, part.root, part.expected, lines))
         size += more
         if part.expected == 0:
-            _check_birth(part, part.entries[0])
+            _check_birth(part, lines[0].gist)
     if not pieces:
         raise ValueError("An append without parts appends nothing.")
     if len(pieces) > 1:
@@ -254,15 +255,9 @@ def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Li
             check_body(body)
         told = gist(entry)
         lines.append(Line(expected, at, body, told))
-        size += len(body.data) + 250  # envelope, index and head
-        for value in body.values:
-            data = value.held
-            if data is None:
-                size += value.size
-            else:
-                size += len(data)
-                if len(data) > INLINE:
-                    blobs.append(value)
+        size += body.size + 250  # envelope, index and head
+        if body.spills:
+            blobs += [value for value in body.values if value.size > INLINE and value.held is not None]
         if told.key is not None:
             keys.append(told.key)
     if not lines:
@@ -299,15 +294,14 @@ def continuing(op: Prepared, part: Part) -> tuple[tuple[Line, ...], int, list[st
     return None if blobs else (lines, size, keys)  # large values go their own way
 
 
-def _check_birth(part: Part, entry: Entry) -> None:
-    spec = birth_of(entry)
-    born_under = part.run if spec is None else spec.root
+def _check_birth(part: Part, told: Gist) -> None:
+    born_under, parent = part.run if told.root is None else told.root, told.parent
     if born_under != part.root:
         raise ValueError(
             f"Run {part.run.hex()} is born under root {born_under.hex()}, but its append names {part.root.hex()} as its root."
         )
-    if spec is not None and spec.parent is not None and len(spec.parent) != 16:
-        raise ValueError(f"Run {part.run.hex()}: the id of its parent, {spec.parent!r}, does not have 16 bytes.")
+    if parent is not None and len(parent) != 16:
+        raise ValueError(f"Run {part.run.hex()}: the id of its parent, {parent!r}, does not have 16 bytes.")
 
 
 def under(rows: Rows, table: str, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
@@ -504,7 +498,8 @@ class Batch:
         place = row = b""
         try:
             for piece, head in zip(pieces, before):  # noqa: B905 - there is one for each, and `strict` costs as much as a call
-                run, first = piece.run, position + 1
+                run = piece.run
+                places: list[int] = []
                 prev = GENESIS if head is None else head.leaf
                 gists: list[Gist] = []
                 for line in piece.lines:
@@ -512,13 +507,14 @@ class Batch:
                     gists.append(told)
                     row, prev = seal(run, seq, line.at, line.body, prev, epoch)
                     position += 1
+                    places.append(position)
                     place = u64(position)
                     log[place] = row
                     idx[idx_key(run, seq)] = place
                     leaves.append(prev)
                     if (seq == 1 or told.key is not None) and (head is None or not head.imported):  # else it makes none
                         self._lasting += lasting(run, position, seq, told)
-                heads[run] = evolve(head, run, range(first, position + 1), gists, prev, epoch)
+                heads[run] = evolve(head, run, places, gists, prev, epoch)
         except BaseException:
             self._take_back(*stands)
             raise

@@ -82,7 +82,7 @@ def gist(entry: Entry | None) -> Gist:
             expires = None if expires is None else float(expires)
             return Gist(to.code, True, 0, None, None, (), None, key, expires)
     elif type(to) is Pending or type(to) is Retrying:
-        spec = birth_of(entry)
+        spec = to.spec if type(to) is Pending else None
         due = 0 if to.due is None else due_ms(to.due)
         if spec is None:
             return Gist(to.code, False, due)
@@ -116,11 +116,13 @@ def evolve(
     else:
         born, root = before.born, before.root
     state, outcome, due = before.state, before.outcome, before.due
-    for nth, told in enumerate(gists):
+    nth = 0
+    for told in gists:  # counted by hand: most are two or three, and `enumerate` costs as much as all of this
         if told.state:
             state = told.state
             if told.final:
                 outcome = places[nth]
+        nth += 1  # noqa: SIM113
         if told.due is not None:
             due = told.due
     seen = 0 if root is not None else max(before.epoch, epoch)

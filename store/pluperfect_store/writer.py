@@ -159,7 +159,7 @@ class Writer:
             self._bytes += size
             pending.queued = True
             self._last = pending
-            if pending.op is not None:
+            if pending.op is not None and pending.op.keys:
                 for key in pending.op.keys:
                     self._keys[key] = pending
             if self._filler != me:
@@ -210,9 +210,10 @@ class Writer:
                 return False  # it has to wait for room
             self._bytes += size
             op.size += size
-            for key in keys:
-                op.keys += (key,)
-                self._keys[key] = pending
+            if keys:
+                for key in keys:
+                    op.keys += (key,)
+                    self._keys[key] = pending
             op.pieces[0].lines += lines  # last, and in one step: a signal finds all of them there, or none
         return True
 

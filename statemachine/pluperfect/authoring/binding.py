@@ -47,7 +47,7 @@ class Binder:
         self._bind: Callable[..., dict[str, Any]] | None = None
         self.signature: inspect.Signature = signature_of(fn)
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """
         The parameters by name, defaults included.
 

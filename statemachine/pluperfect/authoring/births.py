@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .cues import Cues
     from .definitions import Authored
+    from .logs import OpenLog, Terms
 
 __all__ = ["Request", "born", "born_async", "refusal"]
 
@@ -86,7 +87,7 @@ async def born_async(request: Request) -> Frame:
     return born(request)
 
 
-class _Call:
+class _Call(Struct):
     """
     A call whose arguments are bound and whose place is known: what a Spec and a Frame of it are made of.
 
@@ -103,76 +104,22 @@ class _Call:
         known: Whether it may be on record.
     """
 
-    __slots__ = (
-        "args",
-        "arguments",
-        "bad",
-        "index",
-        "inputs",
-        "key",
-        "known",
-        "kwargs",
-        "level",
-        "log",
-        "number",
-        "parent",
-        "request",
-        "run_id",
-        "terms",
-        "waits",
-    )
-
-    def __init__(self, request: Request) -> None:
-        authored, args, kwargs = request.authored, request.args, request.kwargs
-        parent = calling_frame()
-        if parent is not None:
-            parent.checkpoint()
-            log = parent.log
-        else:
-            from .logs import nearest_log
-
-            log = nearest_log()
-        self.request, self.parent, self.log = request, parent, log
-        self.terms = terms = log.terms(authored)
-        definition = terms.definition
-        options, flow = definition.options, definition.kind == "flow"
-        if parent is not None and flow and options.get("idempotency_key") is not None:
-            raise ValueError(
-                f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
-                " run of its own; inside of another run a call is found again by its place there. Call"
-                f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
-            )
-        arguments = terms.bind(args, kwargs)
-        self.level: str = options["durability"] or ("effect" if parent is None else parent.level)
-        if self.level != "effect" and options["on_interrupt"] == "fail":
-            raise ValueError(
-                f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={self.level!r} inherited from its"
-                " caller. Give it durability='effect'."
-            )
-        self.waits = waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
-        self.bad: ParameterTypeError | None = None
-        if not waits:
-            try:
-                args, kwargs = terms.validated(args, kwargs)
-            except ParameterTypeError as error:
-                self.bad = error
-            else:
-                if args is not request.args or kwargs is not request.kwargs:
-                    arguments = terms.bind(args, kwargs)
-        self.args, self.kwargs, self.arguments = args, kwargs, arguments
-        self.inputs = inputs_of(arguments, log.hooks.pack, whole=flow, waits=waits)
-        if parent is None:
-            key = self.key = options.get("idempotency_key")
-            self.run_id = request.root_id or (
-                keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
-            )  # fmt: skip
-            self.index = self.number = 0
-            self.known = (request.root_id is not None and request.forked is None) or key is not None
-        else:
-            self.key = None
-            self.index, self.number = request.place or parent.children.place(definition.key, definition.name)
-            self.run_id = self.again(0)
-            self.known = not parent.fresh
+    request: Request
+    parent: Frame | None
+    log: OpenLog
+    terms: Terms
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    arguments: dict[str, Any]
+    bad: ParameterTypeError | None
+    inputs: tuple[Input, ...]
+    waits: bool
+    level: str
+    key: str | None
+    index: int
+    number: int
+    run_id: bytes
+    known: bool
 
     def again(self, redo: int) -> bytes:
         """The id of the call where it was made so often before, each time to no use."""
@@ -234,6 +181,83 @@ class _Call:
         return made
 
 
+def _called(request: Request) -> _Call:
+    """
+    Bind the arguments of a call, and find its place.
+
+    Raises:
+        ParameterBindError: The arguments do not fit the signature.
+        ValueError: The options cannot hold there.
+    """
+    authored, args, kwargs = request.authored, request.args, request.kwargs
+    parent = calling_frame()
+    if parent is not None:
+        if parent.session.watched:
+            parent.checkpoint()
+        log = parent.log
+    else:
+        from .logs import nearest_log
+
+        log = nearest_log()
+    terms = log.terms(authored)
+    definition = terms.definition
+    options, flow = definition.options, definition.kind == "flow"
+    if parent is not None and flow and options.get("idempotency_key") is not None:
+        raise ValueError(
+            f"Flow {authored.name!r} has an idempotency_key and is called inside of run {parent.run.name!r}. A key names a"
+            " run of its own; inside of another run a call is found again by its place there. Call"
+            f" {authored.name}.with_options(idempotency_key=None) here, and give the outermost flow the key."
+        )
+    arguments = terms.binder.bind(args, kwargs)
+    level: str = options["durability"] or ("effect" if parent is None else parent.level)
+    if level != "effect" and options["on_interrupt"] == "fail":
+        raise ValueError(
+            f"{authored.name} has on_interrupt='fail' (at most once), but runs at durability={level!r} inherited from its"
+            " caller. Give it durability='effect'."
+        )
+    waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
+    bad: ParameterTypeError | None = None
+    if not waits:
+        try:
+            args, kwargs = terms.validated(args, kwargs)
+        except ParameterTypeError as error:
+            bad = error
+        else:
+            if args is not request.args or kwargs is not request.kwargs:
+                arguments = terms.binder.bind(args, kwargs)
+    inputs = inputs_of(arguments, log.hooks.pack, whole=flow, waits=waits)
+    if parent is None:
+        key: str | None = options.get("idempotency_key")
+        run_id = request.root_id or (
+            keyed_id(authored.name, key) if key is not None else new_run_id(log.clock.now())
+        )  # fmt: skip
+        index = number = 0
+        known = (request.root_id is not None and request.forked is None) or key is not None
+    else:
+        key = None
+        index, number = request.place or (parent.called or parent.children).place(definition.key, definition.name)
+        run_id = child_id(parent.session.root, parent.run.id, definition.key, index, request.map_index, parent.salt, 0)
+        known = not parent.fresh
+    return _Call(
+        request,
+        parent,
+        log,
+        terms,
+        args,
+        kwargs,
+        arguments,
+        bad,
+        inputs,
+        waits,
+        level,
+        key,
+        index,
+        number,
+        run_id,
+        known,
+    )
+
+
 def _nothing() -> None:
     """Nothing comes first."""
 
@@ -254,7 +278,7 @@ def born(request: Request, *, may_wait: bool = False, first: Callable[[], None] 
         Divergence: The recorded call had other inputs.
         Refused: A rule refused the birth.
     """
-    call = _Call(request)
+    call = _called(request)
     parent, log = call.parent, call.log
     if log.script is not None:  # it is led again beside its record, which answers for everything
         return log.script.called(parent, call.run_id, request.authored, call.spec, call.frame)

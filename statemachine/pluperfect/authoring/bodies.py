@@ -47,7 +47,7 @@ def call_body(frame: Frame) -> State:
         ended = True
     finally:
         try:
-            if frame.has_called():
+            if frame.called is not None:
                 _close_generators(frame)
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
@@ -55,7 +55,7 @@ def call_body(frame: Frame) -> State:
             frame.deadline = None
         finally:  # what was called may not be ended where nothing can be recorded; this thread goes on all the same
             try:
-                if frame.has_called() or frame.runner is not None:
+                if frame.called is not None or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 current_frame.set(caller)
@@ -67,12 +67,14 @@ def call_body(frame: Frame) -> State:
 
 def _led(frame: Frame) -> Any:
     """What the function returns once all that it has called is ended."""
-    frame.checkpoint()  # its time may have come to an end while it waited to begin
-    value = _value_of(frame)
-    if frame.has_called():
+    if frame.session.watched:
+        frame.checkpoint()  # its time may have come to an end while it waited to begin
+    value = _plainly(frame) if frame.remote is None and not frame.limit else _value_of(frame)
+    if frame.called is not None:
         for future in _left_open(frame):
             future.wait()
-    frame.checkpoint()
+    if frame.session.watched:
+        frame.checkpoint()
     return value
 
 
@@ -110,7 +112,7 @@ async def await_body(frame: Frame) -> State:
         ended = True
     finally:
         try:
-            if frame.has_called():
+            if frame.called is not None:
                 await _close_all_generators(frame)
                 frame.take_back(ended=ended)
                 for future in _left_open(frame):
@@ -118,7 +120,7 @@ async def await_body(frame: Frame) -> State:
             frame.deadline = None
         finally:
             try:
-                if frame.has_called() or frame.runner is not None:
+                if frame.called is not None or frame.runner is not None:
                     _leave(frame, ended=ended)
             finally:
                 if calling_frame() is frame:  # else its loop is gone, and it is collected amid somebody else's work
@@ -139,7 +141,7 @@ async def _awaited(frame: Frame, limiter: asyncio.Timeout | None) -> Any:
             value = await _returned(frame)
         if limiter.expired():
             raise TimeoutError  # the body has swallowed its cancellation; its end comes too late
-    if frame.has_called():
+    if frame.called is not None:
         for future in _left_open(frame):
             await await_end(future)
     frame.checkpoint()
@@ -253,7 +255,8 @@ def _value_of(frame: Frame) -> Any:
 
 
 def _plainly(frame: Frame) -> Any:
-    return _listed(frame.definition.fn(*frame.args, **frame.kwargs))
+    value = frame.definition.fn(*frame.args, **frame.kwargs)
+    return value if type(value) is not GeneratorType else _listed(value)
 
 
 def _listed(value: Any) -> Any:

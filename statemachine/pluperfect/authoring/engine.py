@@ -226,7 +226,7 @@ def conclude(frame: Frame, *, return_state: bool) -> Any:
         frame.session.release()
         frame.session.finish()
     else:
-        parent.children.count(frame)
+        (parent.called or parent.children).count(frame)
     state = run.state
     assert state is not None
     if not state.final:
@@ -340,7 +340,8 @@ def call(request: Request, *, return_state: bool = False) -> Any:
 def _called(request: Request, *, return_state: bool) -> Any:
     frame = born(request)
     announce_call(frame)
-    if frame.run.final:
+    state = frame.run.state
+    if state is not None and state.final:
         announce_obstacle(frame)
     else:
         with frame:
@@ -530,7 +531,7 @@ def _made(frame: Frame, request: Request, runner: Any) -> Future[Any]:
     parent = frame.parent
     assert parent is not None
     begin_async = _begin_in_loop if request.authored.is_async else None
-    return Future(frame, parent.children, copy_context(), _begin_here, begin_async)
+    return Future(frame, parent.called or parent.children, copy_context(), _begin_here, begin_async)
 
 
 def _begin(future: Future[Any], frame: Frame, runner: Any, *, ahead: bool = False) -> None:
@@ -541,7 +542,8 @@ def _begin(future: Future[Any], frame: Frame, runner: Any, *, ahead: bool = Fals
         if ahead and not calls.begins(frame):  # the body that submitted it has ended meanwhile
             frame.give_up("cancelled", "the flow ended before this call had begun")
         frame.send()
-        if frame.run.final:
+        state = frame.run.state
+        if state is not None and state.final:
             future.run()
         elif frame.definition.owner.is_async and hasattr(runner, "submit_async"):
             future.go_into_loop(runner, _carry_out_async)
@@ -563,7 +565,7 @@ def _not_taken(future: Future[Any], frame: Frame, error: BaseException) -> None:
         frame.learn()
         if not frame.held:  # else nothing is on record, and there was no call
             frame.propose(Propose(outcomes.failed(frame, error, "crashed")))
-            _settle(future)
+            _settle(future, frame)
     except BaseException:
         future.caller.count(frame)  # its caller tries again as it ends
         raise
@@ -614,15 +616,15 @@ def _begin_here(future: Future[Any], context: Context) -> Step:
 
 def _carry_out(future: Future[Any]) -> Generator[Ticket, None, None]:
     frame = future.frame
-    token = current_frame.set(frame.parent)
+    token, state = current_frame.set(frame.parent), frame.run.state
     try:
-        if frame.run.final:
+        if state is not None and state.final:
             announce_obstacle(frame)
         elif frame.definition.owner.is_async and frame.remote is None:
             finish_awaitable(_lead_async(future))
         else:
             yield from drive_in_steps(begin(frame), frame)
-        _settle(future)
+        _settle(future, frame)
     except BaseException as error:
         _broken(future, error)
     finally:
@@ -634,7 +636,7 @@ async def _carry_out_async(future: Future[Any]) -> None:
     token = current_frame.set(frame.parent)
     try:
         await _lead_async(future)
-        _settle(future)
+        _settle(future, frame)
     except BaseException as error:
         _broken(future, error)
     finally:
@@ -651,8 +653,9 @@ def _broken(future: Future[Any], error: BaseException) -> None:
     if future.done():  # the error came after its end, from whoever was told of it, or amid the telling
         future.tell()
         return
-    if future.frame.cut_off:
-        _settle(future)
+    frame = future.frame
+    if frame.cut_off:
+        _settle(future, frame)
     else:
         future.settle(error)
 
@@ -664,13 +667,13 @@ def _begin_in_loop(future: Future[Any], context: Context) -> Any:
     return asyncio.get_running_loop().create_task(future.run_async(_carry_out_async), context=context)
 
 
-def _settle(future: Future[Any]) -> None:
+def _settle(future: Future[Any], frame: Frame) -> None:
     """The run of a submitted call has come to rest."""
-    frame = future.frame
-    state = frame.run.state
+    state, parent = frame.run.state, frame.parent
     assert state is not None
-    assert frame.parent is not None
-    frame.parent.children.count(frame)
-    if state.live is not None and state.is_completed():
-        frame.session.sources.remember(state.live, frame.run.id)
+    assert parent is not None
+    (parent.called or parent.children).count(frame)
+    live = vars(state).get("live")
+    if live is not None and state.is_completed():
+        frame.session.sources.remember(live, frame.run.id)
     future.settle(state if state.final else stopped(frame))

@@ -113,9 +113,9 @@ class Flow(Authored, Generic[P, R]):
         """
         from .validation import Validator
 
-        self.binder((), parameters)
+        self.binder.bind((), parameters)
         _, checked = Validator(self.fn, self.binder.signature, name=self.name)((), parameters)
-        return {name: value for name, value in self.binder((), checked).items() if name in parameters}
+        return {name: value for name, value in self.binder.bind((), checked).items() if name in parameters}
 
     def with_options(self, **options: Any) -> Flow[P, R]:
         """A copy with other options: whatever is passed counts, also 0, None and the empty string."""

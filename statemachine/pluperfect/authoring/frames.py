@@ -57,7 +57,6 @@ class Frame:
     __slots__ = (
         "_ahead",
         "_asked",
-        "_children",
         "_cues",
         "_lock",
         "_stopped",
@@ -67,6 +66,7 @@ class Frame:
         "assets",
         "attending",
         "cache_key",
+        "called",
         "closed",
         "cut_off",
         "deadline",
@@ -158,7 +158,7 @@ class Frame:
         self._stopped: bool = False
         self._cues: Cues | None = None
         self._ahead: Ahead | None = None
-        self._children: Children | None = None
+        self.called: Children | None = None  # what the body at hand has called, if anything
         self._asked: dict[str, Any] | None = None
         self.limit: float = terms.limit
         self.abandoned: set[int] = _NOBODY  # threads whose bodies were given up
@@ -170,7 +170,7 @@ class Frame:
         """It is under way, and whoever called it knows, to end it should his own time be up."""
         parent = self.parent
         if parent is not None:
-            (parent._children or parent.children).active.add(self)
+            (parent.called or parent.children).active.add(self)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         parent = self.parent
@@ -178,7 +178,7 @@ class Frame:
             if kind is not None:
                 self.session.release()
         else:
-            children = parent._children or parent.children
+            children = parent.called or parent.children
             try:
                 if kind is not None:
                     with suppress(*outcomes.OURS):  # what came in between is what is heard
@@ -200,15 +200,11 @@ class Frame:
     @property
     def children(self) -> Children:
         """The calls of the body at hand."""
-        made = self._children
+        made = self.called
         if made is None:
             with self.lock:
-                made = self._children = self._children or Children(self.session)
+                made = self.called = self.called or Children(self.session)
         return made
-
-    def has_called(self) -> bool:
-        """Whether the body at hand has called anything."""
-        return self._children is not None
 
     def inherited(self, option: str) -> Any:
         """What the run says by this option, or what those that called it say."""
@@ -412,11 +408,13 @@ class Frame:
     def weight(self) -> int:
         """About how many bytes of arguments its birth brings, where that is held back."""
         size = 0
-        if self.held:
-            for given in self.run.birth.inputs:
+        spec = self.run.spec
+        if self.held and spec is not None:
+            for given in spec.inputs:
                 value: Packed | None = given.value
                 if value is not None:
-                    size += value.size
+                    held = value.held
+                    size += value.size if held is None else len(held)
         return size
 
     # --- the body
@@ -429,8 +427,8 @@ class Frame:
             When the body begins, in seconds of the monotonic clock.
         """
         run, began = self.run, time.monotonic()
-        if run.attempt > 1 or run.loop_count > 1 or self._children is not None or self._cues is not None:
-            self._children = self.replay = self.assets = self.deadline = self._cues = self._ahead = None
+        if run.attempt > 1 or run.loop_count > 1 or self.called is not None or self._cues is not None:
+            self.called = self.replay = self.assets = self.deadline = self._cues = self._ahead = None
             self._stopped = False
             payload = run.payload
             self.live_payload = NO_PAYLOAD if payload is None else self.log.unpack(payload)
@@ -541,8 +539,8 @@ class Frame:
     def take_back(self, *, ended: bool) -> None:
         """The body is over: its deadline is off, and what it submitted and nobody has begun is taken back."""
         self.deadline = None
-        if self._children is not None:
-            self._children.take_back(ended=ended)
+        if self.called is not None:
+            self.called.take_back(ended=ended)
 
     def give_up(self, cause: str, message: str) -> None:
         """End a run that goes no further. A rule may object; then it stays as it is."""

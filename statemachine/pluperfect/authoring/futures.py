@@ -69,10 +69,9 @@ def _well(state: Any, run: Run) -> _Well | None:
     data, message, name = state.data, state.message, state.name
     if type(data) is not Packed or type(message) is not str or type(name) is not str or "unpack" in vars(state):
         return None
-    held, spec = data.held, run.birth
-    if (
-        held is None or len(held) > INLINE or data.run
-    ):  # it is found by its digest, or may be decoded by who trusts its run
+    held, spec = data.held, run.spec
+    # Else it is found by its digest, or may be decoded by who trusts its run.
+    if held is None or len(held) > INLINE or data.run or spec is None:
         return None
     return _Well(message, name, data.code, held, spec.kind, spec.parent, run.updated, run.attempt)
 
@@ -215,7 +214,8 @@ class Future(Generic[R]):
         kept: State | _Well | BaseException = state
         if not isinstance(state, BaseException):
             broken = False
-            name, well = run.birth.run_name, _well(state, run)
+            spec, well = run.spec, _well(state, run)
+            name = "" if spec is None else spec.run_name
             if well is None:
                 frame.log.show(state, run)
             else:
@@ -272,7 +272,7 @@ class Future(Generic[R]):
 
     def called_by(self, frame: Frame) -> bool:
         """Whether the body of this run, as it is called now, has submitted the call."""
-        return frame.has_called() and frame.children is self.caller
+        return frame.called is self.caller
 
     # --- for people
 

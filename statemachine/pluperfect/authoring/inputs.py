@@ -55,8 +55,10 @@ def inputs_of(
                 packed = pack(value)
             except Exception as error:
                 packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
-            if not whole and packed is not None and packed.size > LIMIT:
-                packed = None
+            if not whole and packed is not None:
+                held = packed.held
+                if (packed.size if held is None else len(held)) > LIMIT:
+                    packed = None
         made.append(Input(name, known, packed))
     return tuple(made)
 

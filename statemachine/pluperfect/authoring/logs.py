@@ -63,7 +63,7 @@ class Terms(Struct):
     options: dict[str, Any]
     check: Validator | None
     strict: bool
-    bind: Binder
+    binder: Binder
     code: bytes
     generates: bool
     limit: float

@@ -50,7 +50,7 @@ def resolve(frame: Frame) -> Failed | None:
         frame.args, frame.kwargs = frame.log.terms(authored).validated(args, kwargs)
     except ParameterTypeError as error:
         return outcomes.failed(frame, error, "validation")
-    frame.arguments = authored.binder(frame.args, frame.kwargs)
+    frame.arguments = authored.binder.bind(frame.args, frame.kwargs)
     if not isinstance(frame.run.state, Pending):
         return None  # it began in another process, and has its name
     name = name_run(frame)
