@@ -355,7 +355,8 @@ class State(Struct, frozen=True, array_like=True, dict=True, metaclass=_ByType):
 
     def carry(self, live: object) -> None:
         """Attach the live object behind the recorded data; it never enters the record."""
-        self._attached["live"] = live
+        # Not by the property: each end of a call comes through here.
+        self.__dict__["live"] = live  # type: ignore[reportIndexIssue] - of an object, not of its class
 
     @property
     def _attached(self) -> dict[str, Any]:

@@ -231,7 +231,9 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
         _check_different(parts)
     first = parts[0]
     claimed = first.root if claim else None
-    return Prepared((*pieces,), epoch, size, (*keys,), (*blobs,), claimed, None, first.entries[0].at)
+    # Most bring no keys and no large values: to make a tuple of nothing costs as much as a call.
+    named, large = tuple(keys) if keys else (), tuple(blobs) if blobs else ()
+    return Prepared((*pieces,), epoch, size, named, large, claimed, None, first.entries[0].at)
 
 
 def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Line, ...], int]:
@@ -522,8 +524,9 @@ class Batch:
         self.position = position
         if place:  # who lets go of a tree appends nothing
             self.end = (place, row)
-        for value in op.blobs:
-            self._blobs[value.digest] = value
+        if op.blobs:
+            for value in op.blobs:
+                self._blobs[value.digest] = value
         self._heads.update(heads)
         for piece in op.pieces:
             if piece.root != piece.run and self._passed != (piece.root, epoch):

@@ -75,9 +75,9 @@ class Store:
         self.folder, self._map_size = folder, map_size
         self.files = Files(folder / "blobs")
         self.users = 0
-        self._dead: StoreForked | None = None
-        self._closed = self._amid = False
-        self._env: Environment | None = None
+        self.dead: StoreForked | None = None
+        self.closed = self._amid = False
+        self.env: Environment | None = None
         self._fresh()
         self._open(check=check)
 
@@ -97,15 +97,15 @@ class Store:
         from .environment import MAP_SIZE, Environment
 
         with self._opening:
-            if self._env is None:
-                self._env = Environment(self.folder, self._map_size or MAP_SIZE, check=check)
-            return self._env
+            if self.env is None:
+                self.env = Environment(self.folder, self._map_size or MAP_SIZE, check=check)
+            return self.env
 
     # --- for the writer
 
     def environment(self) -> Environment:
         """The open environment; opened here where a fork has closed it."""
-        return self._env or self._open()
+        return self.env or self._open()
 
     def alone(self, act: Callable[[], None]) -> None:
         """Do this while no transaction of this process is open; the caller holds the writer's gate."""
@@ -140,7 +140,7 @@ class Store:
                     raise StoreError(
                         f"The store {self.folder} is being read by this process. Try again when that is done."
                     )
-                env, self._env = self._env, None
+                env, self.env = self.env, None
                 if env is not None:
                     env.close()
                 return rewrite(self.folder, self._map_size or MAP_SIZE)
@@ -149,9 +149,9 @@ class Store:
 
     def check(self) -> None:
         """Raise where nothing can be done here."""
-        if self._dead is not None:
-            raise self._dead
-        if self._closed:
+        if self.dead is not None:
+            raise self.dead
+        if self.closed:
             raise StoreClosed(f"The store {self.folder} is closed. Open it again to go on.")
 
     def inside(self) -> AbstractContextManager[Environment]:
@@ -164,7 +164,7 @@ class Store:
 
     def close(self) -> None:
         """Commit what is queued and let go of the file; where that was interrupted, what is left of it."""
-        if self._dead is not None or self._closed:
+        if self.dead is not None or self.closed:
             return
         with suppress(PluperfectError):  # a store that takes nothing more: its leases end with this process
             self.writer.let_go()
@@ -172,13 +172,13 @@ class Store:
         with self.writer.gate:
             try:
                 alone = self.gate.shut(_CLOSE_PATIENCE)
-                if self._env is not None:
+                if self.env is not None:
                     if alone:
-                        self._env.close()
+                        self.env.close()
                     else:  # somebody still reads: pulling the map away would kill the process
-                        self._env.abandon()
-                self._env = None
-                self._closed = True
+                        self.env.abandon()
+                self.env = None
+                self.closed = True
                 living.discard(self.owner)
             finally:
                 self.gate.open()
@@ -206,13 +206,13 @@ class Store:
         """Close what was inherited, to be opened anew at first use; or, where the parent reads, leave all alone."""
         reading = bool(self.gate.inside) or self._amid
         self.writer.forked()
-        env, self._env = self._env, None
+        env, self.env = self.env, None
         self._fresh()
         if env is None:
             return
         if reading:
             env.abandon()
-            self._dead = StoreForked(
+            self.dead = StoreForked(
                 f"This process was forked while its parent was reading the store {self.folder}, which cannot be used here then."
                 ' Start processes with the method "spawn", or open the store in the child under a path of its own.'
             )
@@ -419,8 +419,10 @@ class LmdbLog(Proving):
         return self._store
 
     def _writable(self) -> Store:
-        store = self._open_store()
-        why = store.environment().unwritable
+        store = self._store
+        if self._closed or store.dead is not None or store.closed:
+            self._open_store()  # says why that is no more
+        why = (store.env or store.environment()).unwritable
         if why:
             raise StoreUnwritable(why)
         return store

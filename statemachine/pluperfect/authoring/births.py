@@ -383,10 +383,10 @@ def _upstream(request: Request, session: Session, *, waits: bool) -> tuple[bytes
             if source is not None:
                 found[source] = None
     values = (*request.args, *request.kwargs.values()) if request.kwargs else request.args
-    for sources in (session.sources, session.log.items):
-        for source in sources.among(values):
-            found[source] = None
-    return tuple(found) if found else ()
+    computed, yielded = session.sources.among(values), session.log.items.among(values)
+    if not (found or computed or yielded):
+        return ()
+    return tuple(dict.fromkeys((*found, *computed, *yielded)))
 
 
 def _be_born(frame: Frame, first: Callable[[], None]) -> None:

@@ -57,8 +57,14 @@ def child_id(
     those of calls that follow each other side by side; the rest is a hash of the place. The bits are those of a UUID of version
     8: one that was computed, not drawn.
     """
-    mapped = -1 if map_index is None else map_index
-    place = parent + f"/{key}/{index}/{mapped}/{generation}/{redo}".encode()
+    place = b"%b/%b/%d/%d/%d/%d" % (
+        parent,
+        key.encode(),
+        index,
+        -1 if map_index is None else map_index,
+        generation,
+        redo,
+    )
     number = (index if map_index is None else map_index) & 0xFFFF
     hashed: int = _FIRST_64(sha256(place).digest())[0] >> 6
     return root[:6] + _REST(0x8000 | number >> 4, 1 << 63 | (number & 0xF) << 58 | hashed)

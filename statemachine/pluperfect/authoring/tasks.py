@@ -79,7 +79,7 @@ class Task(Authored, Generic[P, R]):
             MissingContextError: No flow runs here.
         """
         return_state, wait_for = kwargs.pop("return_state", False), _as_it_is(kwargs.pop("wait_for", None))
-        future = engine.submit(Request(self, args, kwargs, wait_for))
+        future = engine.submit(Request(self, args, kwargs, wait_for, site=call_site(2)))
         if return_state:
             future.wait()
             return future.state
