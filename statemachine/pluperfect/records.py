@@ -335,9 +335,9 @@ def body_of(entry: Entry) -> Body:
     """
     facts = entry.facts
     told = None if facts is NO_FACTS or facts == NO_FACTS else facts
-    if type(entry) is Ruling:
+    if type(entry) is not Transition:
+        assert type(entry) is Ruling
         return _body("ruling", _Ruling(cast(StateUnion, entry.asked), entry.by, entry.why, entry.until, told))
-    assert type(entry) is Transition
     state = entry.to
     if told is None and entry.asked is None and not (entry.by or entry.why or state.message):
         # Most births, starts and ends: what is left of them is what a reader takes where an array ends early. The fields of a
@@ -483,25 +483,22 @@ def seal(run: bytes, seq: int, at: float, body: Body, prev: bytes, epoch: int) -
         prev: The leaf hash of the run's record before it (GENESIS for the first).
         epoch: The term of the writer.
     """
-    return _sealed((run, seq, round(at * 1e6), epoch, body.type, 1, prev, body.data), body.values, body.digests)
-
-
-def _sealed(record: tuple[Any, ...], values: Sequence[Packed], digests: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """The row and the leaf hash of the fields of a `Record`."""
-    raw = _encode(record)
+    raw, values = _encode((run, seq, round(at * 1e6), epoch, body.type, 1, prev, body.data)), body.values
     if not values:
         return _encode((raw, ())), sha256(b"\0" + raw).digest()
-    stored = (_stored(values[0]),) if len(values) == 1 else tuple(map(_stored, values))
-    return _encode((raw, stored)), sha256(b"".join((b"\0", raw, *digests))).digest()
+    if len(values) == 1 and not body.spills:
+        data = values[0].held
+        if data is not None:
+            return _encode((raw, (data,))), sha256(b"\0" + raw + body.digests[0]).digest()
+    return _encode((raw, tuple(map(_stored, values)))), _leaf(raw, body.digests)
 
 
 def seal_note(
     run: bytes, seq: int, at: float, kind: str, body: Any, prev: bytes
 ) -> tuple[bytes, bytes, tuple[Packed, ...]]:
     """The row of a record that is no entry of a run, its leaf hash, and the packed values that its body holds."""
-    data, values = _detached(body)
-    row, leaf = _sealed((run, seq, round(at * 1e6), 0, kind, 1, prev, Raw(data)), values, _digests(values))
-    return row, leaf, (*values,)
+    made = _body(kind, body)
+    return *seal(run, seq, at, made, prev, 0), made.values
 
 
 def _stored(value: Packed) -> bytes | Ext:

@@ -49,7 +49,7 @@ def holds_runs(value: Any) -> bool:
     if kind in _PLAIN:
         return False
     if kind is tuple or kind is list or kind is set or kind is frozenset:
-        return not set(map(type, value)) <= _PLAIN and any(map(holds_runs, value))
+        return not _PLAIN.issuperset(map(type, value)) and any(map(holds_runs, value))
     if kind is dict:
         return any(map(holds_runs, value)) or any(map(holds_runs, value.values()))
     if isinstance(value, Future | State | Annotation):
