@@ -413,11 +413,12 @@ def _bytecode(code: CodeType) -> Iterator[bytes]:
 
 
 @hookimpl
-def review(run: Run, proposal: Proposal) -> Verdict | None:
+def review(run: Run, proposal: Proposal, definition: Definition | None) -> Verdict | None:
     """
     Pending -> Running with a hit becomes Cached; the engine puts the result in.
 
-    The hit may come from the cache index, whoever made the key, or from an earlier attempt of the caller.
+    The hit may come from the cache index, whoever made the key, or from an earlier attempt of the caller. It is asked about every
+    state of every task, and takes all arguments of its hook, since then it is called as it is.
     """
     facts = proposal.facts
     if facts.hit is None or type(proposal.to) is not Running or type(run.state) is not Pending:

@@ -304,7 +304,7 @@ HIT = (b"s" * 16, 7)
 
 def judged(to, *, state=None, **facts):
     run = run_of()
-    return review(Run(run.id, 3, state or run.state, run.spec), Proposal(to, 1.0, Facts(**facts)))
+    return review(Run(run.id, 3, state or run.state, run.spec), Proposal(to, 1.0, Facts(**facts)), None)
 
 
 def test_a_start_with_a_hit_becomes_cached_and_cites_its_source():

@@ -164,9 +164,7 @@ class Bench:
             self.rule = None
             return Verdict(delay=float(words[0]), why=" ".join(words[1:])), "house-rule"
         for name, plugin in (("retries", retries), ("caching", caching)):
-            verdict = (
-                plugin.review(self.run, proposal, None) if plugin is retries else plugin.review(self.run, proposal)
-            )
+            verdict = plugin.review(self.run, proposal, None)
             if verdict is not None:
                 return verdict, name
         return None, ""

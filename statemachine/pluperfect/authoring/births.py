@@ -199,7 +199,7 @@ def _called(request: Request) -> _Call:
         from .logs import nearest_log
 
         log = nearest_log()
-    terms = log.terms(authored)
+    terms: Terms = authored.known.get(log) or log.terms(authored)
     definition = terms.definition
     options, flow = definition.options, definition.kind == "flow"
     if parent is not None and flow and options.get("idempotency_key") is not None:
@@ -217,7 +217,7 @@ def _called(request: Request) -> _Call:
         )
     waits = bool(request.wait_for or holds_runs(args) or (kwargs and holds_runs(kwargs)))
     bad: ParameterTypeError | None = None
-    if not waits:
+    if not waits and terms.check is not None:
         try:
             args, kwargs = terms.validated(args, kwargs)
         except ParameterTypeError as error:
@@ -300,7 +300,7 @@ def born(request: Request, *, may_wait: bool = False, first: Callable[[], None] 
     spec = call.spec(session, run_id)
     newborn = call.frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
     obstacle = outcomes.failed(newborn, call.bad, "validation") if call.bad is not None else None
-    if obstacle is None and not call.waits:
+    if call.terms.named and obstacle is None and not call.waits:
         name = name_run(newborn)
         if isinstance(name, str):
             newborn.run = Run(run_id, spec=_renamed(spec, name))
@@ -398,7 +398,7 @@ def _be_born(frame: Frame, first: Callable[[], None]) -> None:
     frame.hold_back(birth)
     if ruling is not None:
         first()
-        frame.record(ruling)
+        frame.record((ruling,))
         if ruling.until is None:
             if frame.parent is not None:
                 frame.parent.children.count(frame)

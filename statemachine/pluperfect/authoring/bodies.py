@@ -38,7 +38,7 @@ def call_body(frame: Frame) -> State:
     ended = False
     try:
         current_frame.set(frame)  # inside: who is interrupted right after it is outside again all the same
-        managers = _contexts(frame) if frame.remote is None else ()
+        managers = frame.attending.contexts(frame.run, frame.definition) if frame.remote is None else ()
         value = _within_all(managers, frame) if managers else _led(frame)
         outcome = outcomes.returned(frame, value)
         ended = True

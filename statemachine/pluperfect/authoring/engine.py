@@ -56,9 +56,14 @@ def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, None]
             effect = steps.send(answer)
         except StopIteration:
             return
-        if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
-            yield frame.ticket
-        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
+        if type(effect) is Propose and not frame.attending.recorders:
+            answer = frame.propose(effect)
+        elif type(effect) is Call:
+            answer = call_body(frame)
+        else:
+            if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
+                yield frame.ticket
+            answer = perform(effect, frame)
 
 
 async def drive_async(steps: Course, frame: Frame) -> Run:

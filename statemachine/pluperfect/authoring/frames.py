@@ -280,7 +280,9 @@ class Frame:
             if type(run.state) is Pending:
                 looked = self.looked
                 if looked is None or not facts.answers:
-                    looked = self.looked = reuse.look_up(self, facts, at)
+                    above = self.parent  # mostly there is neither a key nor an earlier attempt to look for
+                    asks = self.attending.cache_key or (above is not None and above.run.generation > above.run.since)
+                    looked = self.looked = reuse.look_up(self, facts, at) if asks else facts
                 facts = looked if facts.answers is None else replace(looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
@@ -304,7 +306,7 @@ class Frame:
         state = entry.to
         if type(state) is Cached and self.hit is not None:
             entry = replace(entry, to=reuse.cached(self, state))
-        self.record(entry)
+        self.record((entry,))
         if type(state) is not Running and state is not None:
             announce(self, state)
         return self.run
@@ -345,12 +347,12 @@ class Frame:
             )
         return decision
 
-    def record(self, *entries: Entry) -> None:
+    def record(self, entries: tuple[Entry, ...]) -> None:
         """Append entries to the run's log, ahead of durability."""
         run, held, session = self.run, self.held, self.session
         part = Part(run.id, session.root, run.seq - len(held), held + entries if held else entries)
         for entry in entries:
-            run = self._evolve(run, entry)
+            run = self._evolve(run, entry) if self.attending.recorders else apply(run, entry)
         try:
             self.ticket = session.append(part, self.hold, self.ticket)
             self.run, self.held = run, ()
@@ -403,7 +405,7 @@ class Frame:
     def send(self) -> None:
         """Append what was held back."""
         if self.held:
-            self.record()
+            self.record(())
 
     def weight(self) -> int:
         """About how many bytes of arguments its birth brings, where that is held back."""

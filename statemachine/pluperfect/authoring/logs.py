@@ -52,10 +52,11 @@ class Terms(Struct):
         options: Those that were set to other than their default, as far as they are plain values: for the record.
         check: Makes the arguments fit the annotations; None: they are taken as they come.
         strict: Whether it only looks whether they do.
-        bind: Binds the arguments.
+        binder: Binds the arguments.
         code: The digest of the function's code.
         generates: Whether the function yields.
         limit: Seconds that a body may take; 0: as long as it likes.
+        named: Whether a template or a callable gives its runs their names.
     """
 
     definition: Definition
@@ -67,6 +68,7 @@ class Terms(Struct):
     code: bytes
     generates: bool
     limit: float
+    named: bool
 
     def validated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """
@@ -141,6 +143,7 @@ class OpenLog(Histories):
             authored.code,
             authored.generates,
             definition.options.get("timeout_seconds") or 0.0,
+            definition.options["flow_run_name" if definition.kind == "flow" else "task_run_name"] is not None,
         )
         authored.known.put(self, known)
         return known
