@@ -29,7 +29,7 @@ from msgspec.structs import astuple
 from .errors import StoreDamaged
 from .states import Completed, Pending, Running, StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
-from .values import INLINE, RESULT, Input, Packed, Spec
+from .values import INLINE, RESULT, Input, Packed, Spec, digest_of
 
 __all__ = [
     "GENESIS",
@@ -355,7 +355,7 @@ def body_of(entry: Entry) -> Body:
                 held = value.held
                 size = value.size if held is None else len(held)
                 return Body(
-                    "transition", _end(value.code), (value,), (value.hashed(),), True, size + _END, size > INLINE
+                    "transition", _end(value.code), (value,), (digest_of(value),), True, size + _END, size > INLINE
                 )
         elif type(state) is Pending and state.due is None and state.name == "Pending":
             return _body("transition", ((Pending.code, "", state.spec),), sure=_is_sound(state.spec))
@@ -427,7 +427,7 @@ def _body(kind: str, body: Any, *, sure: bool = False) -> Body:
         more = value.size if held is None else len(held)
         size += more
         spills = spills or more > INLINE
-    digests = (found[0].hashed(),) if len(found) == 1 else _digests(found)
+    digests = (digest_of(found[0]),) if len(found) == 1 else _digests(found)
     return Body(kind, Raw(data), (*found,), digests, sure, size, spills)
 
 

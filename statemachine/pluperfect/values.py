@@ -26,6 +26,7 @@ __all__ = [
     "Packed",
     "Spec",
     "codec_of",
+    "digest_of",
     "runs_code",
     "usable",
 ]
@@ -89,18 +90,7 @@ class Packed:
     @property
     def digest(self) -> bytes:
         """SHA-256 of the bytes."""
-        return self.hashed()
-
-    def hashed(self) -> bytes:
-        """The digest again, for whoever asks for each value of a log: a property costs three times as much as a call."""
-        kept, data = self._kept, self.held
-        if kept is not None:
-            return kept.digest
-        assert data is not None
-        found = sha256(data).digest()
-        if len(data) > INLINE:  # of others it is computed again: to keep it takes as much as they do
-            self._kept = _Kept(found, len(data), None)
-        return found
+        return digest_of(self)
 
     @property
     def data(self) -> bytes:
@@ -146,6 +136,18 @@ class Packed:
 
     def __reduce__(self) -> Any:
         return _again, (self.code, self.data, self.run)
+
+
+def digest_of(packed: Packed) -> bytes:
+    """The digest of a value, for whoever asks for each value of a log: a property costs more than a call."""
+    kept, data = packed._kept, packed.held  # type: ignore[reportPrivateUsage] - of this room's own class
+    if kept is not None:
+        return kept.digest
+    assert data is not None
+    found = sha256(data).digest()
+    if len(data) > INLINE:  # of others it is computed again: to keep it takes as much as they do
+        packed._kept = _Kept(found, len(data), None)  # type: ignore[reportPrivateUsage]
+    return found
 
 
 def _again(code: int, data: bytes, run: bytes) -> Packed:
