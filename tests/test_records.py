@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec.msgpack import Ext
 from msgspec.structs import replace
@@ -208,6 +208,7 @@ ANYTHING = st.one_of(
 )  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # how quick the machine is, is no law
 @given(st.dictionaries(st.sampled_from(states.Spec.__struct_fields__), ANYTHING, max_size=3))
 @example({"inputs": (states.Input("x", bytes(16), Ext(1, b"\x09")),)})
 @example({"inputs": (states.Input(b"x", bytes(16)),)})
