@@ -11,12 +11,17 @@ Two counts of the same work lie within 1 %, of submitted calls within 3. `tests/
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "subjects"))
+
+import ours
 
 FEW, MANY = 200, 600
 CONSTRUCTS = {
@@ -45,10 +50,7 @@ CONSTRUCTS = {
 
 def carry_out(work: str, count: int) -> None:
     """The work itself, in the process that is counted."""
-    sys.path.insert(0, str(Path(__file__).parent / "subjects"))
     import logging
-
-    import ours
 
     from pluperfect.authoring.sessions import HOLDS
     from pluperfect_store import environment, writer
@@ -87,24 +89,30 @@ def of_one_call(work: str) -> int:
 
 def of_one_construct(before: str, statement: str) -> int:
     """The instructions that one more turn of a loop takes with this in it."""
-    at = [0, 0]
-    for place, count in enumerate((1_000, 6_000)):
+
+    def counted_with(count: int) -> int:
         lines = [*before.split("\n"), f"for _ in range({count}):", f"  {statement}"]
-        program = "\n".join(["def main():", *(f"  {line}" for line in lines), "main()"])
-        at[place] = _counted(["-c", program], statement)
-    return (at[1] - at[0]) // 5_000
+        return _counted(["-c", "\n".join(["def main():", *(f"  {line}" for line in lines), "main()"])], statement)
+
+    return (counted_with(6_000) - counted_with(1_000)) // 5_000
 
 
 def main() -> None:
     """Count each work that is named."""
-    if sys.argv[1:2] == ["--constructs"]:
+    if sys.argv[1:2] == ["--inner"]:
+        carry_out(sys.argv[2], int(sys.argv[3]))
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("works", nargs="*", metavar="work", help="such as map.lazy; sequential.lazy where none is named")
+    asked.add_argument("--constructs", action="store_true", help="what Python takes for things that look small")
+    given = asked.parse_args()
+    if unknown := sorted(set(given.works) - set(ours.WORKS)):
+        asked.error(f"no such work: {', '.join(unknown)}; there are {', '.join(ours.WORKS)}")
+    if given.constructs:
         turn = of_one_construct("pass", "pass")
         for what, (before, statement) in CONSTRUCTS.items():
             print(f"{what:35} {of_one_construct(before, statement) - turn:7,}")
         return
-    if sys.argv[1:2] == ["--inner"]:
-        carry_out(sys.argv[2], int(sys.argv[3]))
-    for work in sys.argv[1:] or ["sequential.lazy"]:
+    for work in given.works or ["sequential.lazy"]:
         print(f"{work:20} {of_one_call(work):12,} instructions for a call")
 
 

@@ -40,8 +40,8 @@ import ours
 import pluperfect
 from pluperfect.records import decode_each, open_row
 from pluperfect.rules import Proposal, settle
-from pluperfect.states import Completed, Input, Packed, Pending, Running, Spec
-from pluperfect.transitions import Run, apply
+from pluperfect.states import PLAIN, Completed, Input, Packed, Pending, Running, Spec
+from pluperfect.transitions import Run, Transition, apply
 from pluperfect_store.tree import Tree
 
 DUTIES = (
@@ -67,7 +67,7 @@ state_key = Layout(">BBQ").pack
 number = Layout(">QQ").pack
 current: ContextVar[Any] = ContextVar("current", default=None)
 START = encode(((Running.code,),))
-END = encode(((Completed.code, "", msgspec.msgpack.Ext(0, b"\0")),))
+END = encode(((Completed.code, "", msgspec.msgpack.Ext(PLAIN, b"\0")),))
 OPTIONS: dict[str, Any] = {}
 CODE = bytes(16)
 
@@ -119,6 +119,11 @@ class Store:
         self.left.set()
         self.writer.join()
         self.commit()
+
+    def add(self, entry: Any) -> None:
+        """Queue a call, whole: the thread that commits takes what is there at any time."""
+        with self.lock:
+            self.queue.append(entry)
 
     def commit(self) -> None:
         """One transaction for all that is queued."""
@@ -179,7 +184,7 @@ def call(store: Store, i: int) -> int:
         raw = encode((2, run, "noop", i, time.time_ns() // 1_000, encode(value), prev))
         store.prev = sha256(raw).digest()
         records.append(raw)
-        store.queue.append((run, records))
+        store.add((run, records))
         return value
     run = number(1, i)
     if rung >= 4:
@@ -191,124 +196,58 @@ def call(store: Store, i: int) -> int:
     kept: Any = data
     if rung >= 3:
         known = sha256(b"p" + data).digest()[:16]
-        given, digests, kept = (data,), (sha256(data).digest(),), msgspec.msgpack.Ext(0, b"\0")
-    spec: Any
-    frame = token = None
+        given, digests, kept = (data,), (sha256(data).digest(),), msgspec.msgpack.Ext(PLAIN, b"\0")
+    # What a run is born with, on both sides of its inputs.
+    before: tuple[Any, ...] = ("task", "noop", "noop-01234567", f"noop-{i}", store.root, store.root, i, None, 0)
+    behind: tuple[Any, ...] = (CODE, None, (), OPTIONS, "lazy", "", (), None, "program:7", None)
+    plain = (Pending.code, "", (*before, (("i", known, kept),), *behind))
+    rows: list[Any] = [(msgspec.Raw(encode((plain,))), given, digests, at)]
+    folded, frame = Run(run), None
     if rung >= 7:
-        packed = Packed(0, data)
-        inputs = (Input("i", known, packed),)
-        spec = Spec(
-            "task",
-            "noop",
-            "noop-01234567",
-            f"noop-{i}",
-            store.root,
-            store.root,
-            i,
-            None,
-            0,
-            inputs,
-            CODE,
-            None,
-            (),
-            OPTIONS,
-            "lazy",
-        )
-        folded = apply(Run(run), settle(Run(run), Proposal(Pending(spec=spec), at / 1e6), epoch=1))
-        plain = (
-            Pending.code,
-            "",
-            (
-                "task",
-                "noop",
-                "noop-01234567",
-                spec.run_name,
-                store.root,
-                store.root,
-                i,
-                None,
-                0,
-                (("i", known, kept),),
-                CODE,
-                None,
-                (),
-                OPTIONS,
-                "lazy",
-                "",
-                (),
-                None,
-                "program:7",
-                None,
-            ),
-        )
-    else:
-        plain = (
-            Pending.code,
-            "",
-            (
-                "task",
-                "noop",
-                "noop-01234567",
-                f"noop-{i}",
-                store.root,
-                store.root,
-                i,
-                None,
-                0,
-                (("i", known, kept),),
-                CODE,
-                None,
-                (),
-                OPTIONS,
-                "lazy",
-                "",
-                (),
-                None,
-                "program:7",
-                None,
-            ),
-        )
-    rows = [(msgspec.Raw(encode((plain,))), given, digests, at)]
+        spec = Spec(*before, (Input("i", known, Packed(PLAIN, data)),), *behind)
+        folded = moved(folded, Pending(spec=spec), at)
     if rung >= 8:
-        args = (i,)
-        frame = Frame(folded, current.get(), args, {"i": i})
+        frame = Frame(folded, current.get(), (i,), {"i": i})
         token = current.set(frame)
-    if rung >= 7:
-        at = time.time_ns() // 1_000
-        if frame is not None:
-            with frame.lock:
-                frame.run = folded = apply(folded, settle(folded, Proposal(Running(), at / 1e6), epoch=1))
-        else:
-            folded = apply(folded, settle(folded, Proposal(Running(), at / 1e6), epoch=1))
-    rows.append((msgspec.Raw(START), (), (), time.time_ns() // 1_000))
-    entry = (run, rows)
+    at = time.time_ns() // 1_000
     if frame is not None:
-        with store.lock:
-            store.queue.append(entry)
-        frame.ticket = entry
-    try:
-        value = noop(*frame.args) if frame is not None else noop(i)
-    finally:
-        if token is not None:
+        with frame.lock:
+            frame.run = folded = moved(folded, Running(), at)
+    elif rung >= 7:
+        folded = moved(folded, Running(), at)
+    rows.append((msgspec.Raw(START), (), (), at))
+    if frame is None:
+        value = noop(i)
+    else:
+        try:
+            value = noop(*frame.args)
+        finally:
             current.reset(token)
     data = encode(value)
     end: tuple[Any, ...] = ((data,), (sha256(data).digest(),)) if rung >= 3 else ((), ())
     body = END if rung >= 3 else encode(((Completed.code, "", data),))
     at = time.time_ns() // 1_000
-    if rung >= 7:
-        ended = Proposal(Completed(data=Packed(0, data)), at / 1e6)
-        if frame is not None:
-            with frame.lock:
-                frame.run = apply(folded, settle(folded, ended, epoch=1))
-            store.sources[id(value)] = (value, run)
-            if len(store.sources) > 512:
-                store.sources.clear()
-        else:
-            apply(folded, settle(folded, ended, epoch=1))
+    if frame is not None:
+        with frame.lock:
+            frame.run = moved(folded, Completed(data=Packed(PLAIN, data)), at)
+        store.sources[id(value)] = (value, run)
+        if len(store.sources) > 512:
+            store.sources.clear()
+    elif rung >= 7:
+        moved(folded, Completed(data=Packed(PLAIN, data)), at)
     rows.append((msgspec.Raw(body), *end, at))
-    if frame is None:
-        store.queue.append(entry)
+    entry = (run, rows)
+    store.add(entry)
+    if frame is not None:
+        frame.ticket = entry
     return value
+
+
+def moved(run: Run, to: Any, at: int) -> Run:
+    """The run after this state, which the table of transitions allows."""
+    entry = settle(run, Proposal(to, at / 1e6), epoch=1)
+    assert type(entry) is Transition
+    return apply(run, entry)
 
 
 def climb(rung: int, count: int, folder: str) -> Callable[[], Any]:
@@ -350,7 +289,7 @@ def read(rung: int, count: int, folder: str) -> Callable[[], Any]:
     log.log.flush()
     run = log.run("sequential")
     assert run is not None
-    top = bytes.fromhex(run.id.replace("-", ""))
+    top = next(log.log.find(name="sequential"))
     found = [row for _, row in log.log.feed(limit=10 * count)]
     plain = msgspec.msgpack.decode
     return (

@@ -29,7 +29,7 @@ from msgspec.structs import astuple
 from .errors import StoreDamaged
 from .states import Completed, Pending, Running, StateUnion
 from .transitions import NO_FACTS, Entry, Facts, Ruling, Transition
-from .values import INLINE, RESULT, Input, Packed, Spec, digest_of
+from .values import INLINE, RESULT, Input, Packed, Spec, digest_of, size_of
 
 __all__ = [
     "GENESIS",
@@ -352,8 +352,7 @@ def body_of(entry: Entry) -> Body:
         elif type(state) is Completed:
             value = state.data
             if state.name == "Completed" and type(value) is Packed and value.code != RESULT and value.code >= 0:
-                held = value.held
-                size = value.size if held is None else len(held)
+                size = size_of(value)
                 return Body(
                     "transition", _end(value.code), (value,), (digest_of(value),), True, size + _END, size > INLINE
                 )
@@ -414,21 +413,17 @@ def _is_sound(spec: Any) -> bool:
     )
 
 
-def _digests(values: Iterable[Packed]) -> tuple[bytes, ...]:
-    return tuple([value.digest for value in values])
-
-
 def _body(kind: str, body: Any, *, sure: bool = False) -> Body:
     """A body of this type, encoded, with the values that it names."""
     data, found = _detached(body)
     size, spills = len(data), False
+    digests: list[bytes] = []
     for value in found:
-        held = value.held
-        more = value.size if held is None else len(held)
+        more = size_of(value)
         size += more
         spills = spills or more > INLINE
-    digests = (digest_of(found[0]),) if len(found) == 1 else _digests(found)
-    return Body(kind, Raw(data), (*found,), digests, sure, size, spills)
+        digests.append(digest_of(value))
+    return Body(kind, Raw(data), (*found,), (*digests,), sure, size, spills)
 
 
 _START: Final = Body("transition", Raw(_encode(((Running.code,),))), sure=True, size=3)

@@ -28,6 +28,7 @@ __all__ = [
     "codec_of",
     "digest_of",
     "runs_code",
+    "size_of",
     "usable",
 ]
 
@@ -85,7 +86,7 @@ class Packed:
     @property
     def size(self) -> int:
         """How many bytes there are."""
-        return len(self.held) if self.held is not None else self._elsewhere.size
+        return size_of(self)
 
     @property
     def digest(self) -> bytes:
@@ -138,8 +139,14 @@ class Packed:
         return _again, (self.code, self.data, self.run)
 
 
+def size_of(packed: Packed) -> int:
+    """How many bytes a value has, for whoever asks for each value of a log: a property costs more than a call."""
+    held = packed.held
+    return packed._elsewhere.size if held is None else len(held)  # type: ignore[reportPrivateUsage] - of this room's own class
+
+
 def digest_of(packed: Packed) -> bytes:
-    """The digest of a value, for whoever asks for each value of a log: a property costs more than a call."""
+    """SHA-256 of the bytes of a value, for the same."""
     kept, data = packed._kept, packed.held  # type: ignore[reportPrivateUsage] - of this room's own class
     if kept is not None:
         return kept.digest

@@ -175,8 +175,6 @@ class _Named(Struct):
 
 class _Rooted(Struct):
     root: bytes
-    watched: bool = True
-    """Each call into the engine goes through `Abroad.checkpoint`."""
 
 
 def work(payload: bytes, limit: float = 0.0) -> bytes:

@@ -123,9 +123,8 @@ class _Call(Struct):
 
     def again(self, redo: int) -> bytes:
         """The id of the call where it was made so often before, each time to no use."""
-        parent, key = self.parent, self.terms.definition.key
-        assert parent is not None
-        return child_id(parent.session.root, parent.run.id, key, self.index, self.request.map_index, parent.salt, redo)
+        assert self.parent is not None
+        return _id_of(self.request, self.parent, self.terms.definition.key, self.index, redo)
 
     def spec(self, session: Session, run_id: bytes) -> Spec:
         """What the run is born with."""
@@ -181,6 +180,11 @@ class _Call(Struct):
         return made
 
 
+def _id_of(request: Request, parent: Frame, key: str, index: int, redo: int) -> bytes:
+    """The id of a call in its place."""
+    return child_id(parent.session.root, parent.run.id, key, index, request.map_index, parent.salt, redo)
+
+
 def _called(request: Request) -> _Call:
     """
     Bind the arguments of a call, and find its place.
@@ -192,14 +196,13 @@ def _called(request: Request) -> _Call:
     authored, args, kwargs = request.authored, request.args, request.kwargs
     parent = calling_frame()
     if parent is not None:
-        if parent.session.watched:
-            parent.checkpoint()
+        parent.checkpoint()
         log = parent.log
     else:
         from .logs import nearest_log
 
         log = nearest_log()
-    terms: Terms = authored.known.get(log) or log.terms(authored)
+    terms = log.terms(authored)
     definition = terms.definition
     options, flow = definition.options, definition.kind == "flow"
     if parent is not None and flow and options.get("idempotency_key") is not None:
@@ -236,7 +239,7 @@ def _called(request: Request) -> _Call:
     else:
         key = None
         index, number = request.place or (parent.called or parent.children).place(definition.key, definition.name)
-        run_id = child_id(parent.session.root, parent.run.id, definition.key, index, request.map_index, parent.salt, 0)
+        run_id = _id_of(request, parent, definition.key, index, 0)
         known = not parent.fresh
     return _Call(
         request,
@@ -300,7 +303,7 @@ def born(request: Request, *, may_wait: bool = False, first: Callable[[], None] 
     spec = call.spec(session, run_id)
     newborn = call.frame(session, Run(run_id, spec=spec), fresh=parent is None or parent.fresh or redo > 0)
     obstacle = outcomes.failed(newborn, call.bad, "validation") if call.bad is not None else None
-    if call.terms.named and obstacle is None and not call.waits:
+    if call.terms.template is not None and obstacle is None and not call.waits:
         name = name_run(newborn)
         if isinstance(name, str):
             newborn.run = Run(run_id, spec=_renamed(spec, name))

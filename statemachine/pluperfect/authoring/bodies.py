@@ -38,7 +38,7 @@ def call_body(frame: Frame) -> State:
     ended = False
     try:
         current_frame.set(frame)  # inside: who is interrupted right after it is outside again all the same
-        managers = frame.attending.contexts(frame.run, frame.definition) if frame.remote is None else ()
+        managers = _contexts(frame) if frame.remote is None else ()
         value = _within_all(managers, frame) if managers else _led(frame)
         outcome = outcomes.returned(frame, value)
         ended = True
@@ -67,14 +67,12 @@ def call_body(frame: Frame) -> State:
 
 def _led(frame: Frame) -> Any:
     """What the function returns once all that it has called is ended."""
-    if frame.session.watched:
-        frame.checkpoint()  # its time may have come to an end while it waited to begin
-    value = _plainly(frame) if frame.remote is None and not frame.limit else _value_of(frame)
+    frame.checkpoint()  # its time may have come to an end while it waited to begin
+    value = _value_of(frame)
     if frame.called is not None:
         for future in _left_open(frame):
             future.wait()
-    if frame.session.watched:
-        frame.checkpoint()
+    frame.checkpoint()
     return value
 
 
@@ -255,8 +253,7 @@ def _value_of(frame: Frame) -> Any:
 
 
 def _plainly(frame: Frame) -> Any:
-    value = frame.definition.fn(*frame.args, **frame.kwargs)
-    return value if type(value) is not GeneratorType else _listed(value)
+    return _listed(frame.definition.fn(*frame.args, **frame.kwargs))
 
 
 def _listed(value: Any) -> Any:

@@ -56,14 +56,9 @@ def drive_in_steps(steps: Course, frame: Frame) -> Generator[Ticket, None, None]
             effect = steps.send(answer)
         except StopIteration:
             return
-        if type(effect) is Propose and not frame.attending.recorders:
-            answer = frame.propose(effect)
-        elif type(effect) is Call:
-            answer = call_body(frame)
-        else:
-            if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
-                yield frame.ticket
-            answer = perform(effect, frame)
+        if type(effect) is Durable and frame.ticket is not None and not frame.ticket.done:
+            yield frame.ticket
+        answer = call_body(frame) if type(effect) is Call else perform(effect, frame)
 
 
 async def drive_async(steps: Course, frame: Frame) -> Run:
@@ -518,7 +513,7 @@ def submit_each(requests: Iterable[Request]) -> list[Future[Any]]:
             since = now if len(waiting) == 1 else since
             if len(waiting) >= some or size > _LARGE or now - since > _LONG:
                 begin()
-                some = min(2 * some, _TOGETHER) if frame.definition.options["task_run_name"] is None else 1
+                some = min(2 * some, _TOGETHER) if frame.terms.template is None else 1
         begin()
     except FlowStopped:
         raise  # nothing is begun any more

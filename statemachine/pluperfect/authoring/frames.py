@@ -25,6 +25,7 @@ from ..manager import Attending
 from ..rules import Proposal, Question, Verdict, settle
 from ..states import PLAIN, Cached, Completed, Failed, Packed, Pending, Retrying, Running, State, TimedOut
 from ..transitions import Entry, Facts, Ruling, Run, Transition, apply
+from ..values import size_of
 from . import outcomes, reuse
 from .ahead import Ahead
 from .announce import announce
@@ -280,9 +281,7 @@ class Frame:
             if type(run.state) is Pending:
                 looked = self.looked
                 if looked is None or not facts.answers:
-                    above = self.parent  # mostly there is neither a key nor an earlier attempt to look for
-                    asks = self.attending.cache_key or (above is not None and above.run.generation > above.run.since)
-                    looked = self.looked = reuse.look_up(self, facts, at) if asks else facts
+                    looked = self.looked = reuse.look_up(self, facts, at)
                 facts = looked if facts.answers is None else replace(looked, answers=facts.answers)
                 if self.name is not None:
                     facts = replace(facts, run_name=self.name)
@@ -352,7 +351,7 @@ class Frame:
         run, held, session = self.run, self.held, self.session
         part = Part(run.id, session.root, run.seq - len(held), held + entries if held else entries)
         for entry in entries:
-            run = self._evolve(run, entry) if self.attending.recorders else apply(run, entry)
+            run = self._evolve(run, entry)
         try:
             self.ticket = session.append(part, self.hold, self.ticket)
             self.run, self.held = run, ()
@@ -415,8 +414,7 @@ class Frame:
             for given in spec.inputs:
                 value: Packed | None = given.value
                 if value is not None:
-                    held = value.held
-                    size += value.size if held is None else len(held)
+                    size += size_of(value)
         return size
 
     # --- the body

@@ -9,6 +9,7 @@ import msgspec
 
 from ..digests import Undigestible, digest
 from ..states import ABSENT, RESULT, Input, Packed
+from ..values import size_of
 from .annotations import Annotation
 from .arguments import Found, each_run, holds_runs, resolved
 from .futures import Future
@@ -55,10 +56,8 @@ def inputs_of(
                 packed = pack(value)
             except Exception as error:
                 packed = Packed(ABSENT, f"{_shortened(value)}: {error}".encode())
-            if not whole and packed is not None:
-                held = packed.held
-                if (packed.size if held is None else len(held)) > LIMIT:
-                    packed = None
+            if not whole and packed is not None and size_of(packed) > LIMIT:
+                packed = None
         made.append(Input(name, known, packed))
     return tuple(made)
 

@@ -56,7 +56,7 @@ class Terms(Struct):
         code: The digest of the function's code.
         generates: Whether the function yields.
         limit: Seconds that a body may take; 0: as long as it likes.
-        named: Whether a template or a callable gives its runs their names.
+        template: What gives its runs their names, a text or a callable; None: nothing does.
     """
 
     definition: Definition
@@ -68,7 +68,7 @@ class Terms(Struct):
     code: bytes
     generates: bool
     limit: float
-    named: bool
+    template: Any
 
     def validated(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """
@@ -143,7 +143,7 @@ class OpenLog(Histories):
             authored.code,
             authored.generates,
             definition.options.get("timeout_seconds") or 0.0,
-            definition.options["flow_run_name" if definition.kind == "flow" else "task_run_name"] is not None,
+            definition.options["flow_run_name" if definition.kind == "flow" else "task_run_name"],
         )
         authored.known.put(self, known)
         return known

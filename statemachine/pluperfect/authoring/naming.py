@@ -18,8 +18,7 @@ __all__ = ["name_run"]
 
 def name_run(frame: Frame) -> str | Failed | None:
     """The name that the user's template or callable gives the run; None where there is none; Failed where it errs."""
-    kind = frame.definition.kind
-    template = frame.definition.options["flow_run_name" if kind == "flow" else "task_run_name"]
+    kind, template = frame.definition.kind, frame.terms.template
     if template is None:
         return None
     caller = calling_frame()

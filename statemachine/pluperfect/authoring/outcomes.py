@@ -93,7 +93,7 @@ def _recorded(frame: Frame, value: Any) -> Any:
 
     Whether it is, says the run, else the setting for tasks, else those that called it, else the setting for all.
     """
-    settings = frame.session.settings.here()
+    settings = frame.settings
     own = frame.definition.options.get("persist_result")
     if own is None:
         own = settings.tasks_default_persist_result if frame.definition.kind == "task" else None
