@@ -36,10 +36,14 @@ Step = Callable[[], "Ticket | None"]
 _log: Final = logging.getLogger("pluperfect.engine")
 
 _LOOK: Final = 0.0002
-"""Seconds between two looks of the spare thread, while calls wait."""
+"""Seconds between two looks of the spare thread, while calls wait. Each look takes the interpreter away from those who make
+calls: as long as they begin some, it is twice as long to the next one."""
+
+_LOOK_LATER: Final = 0.005
+"""But never longer."""
 
 _LATE: Final = 0.002
-"""Seconds after which the spare thread should be awake again where nobody computes."""
+"""By how many seconds the spare thread is awake later than it wanted where somebody computes."""
 
 _LATE_LOOKS: Final = 8
 """How often it looks where somebody does, each time at least for as long as a thread may keep the interpreter (5 ms)."""
@@ -157,42 +161,64 @@ class Pool:
             else:
                 self._spare = True
 
+    def _straight_on(self) -> Step | None:
+        """
+        The next call for a thread whose last one is over, where the spare looks after the others; else None.
+
+        One call ends and one begins: nothing changes that the lock guards, and it is not taken.
+        """
+        if not self._spare or self._ready:
+            return None
+        try:
+            call = self._calls.popleft()
+        except IndexError:
+            return None
+        self._begun += 1  # one may be lost between two threads: it only has to move
+        return call
+
     def _work(self) -> None:
         awake = threading.Lock()
         awake.acquire()
-        spare, seen, late = True, -1, 0
+        spare, seen, late, pause = True, -1, 0, _LOOK
         ticket: Ticket | None = None
         made = False
         while True:
-            call: Step | None = None  # what the last one held is not kept while the thread waits
-            give_way(self._lock.locked)
-            with self._lock:  # once for each call
-                if made:
-                    made = False
-                    self._busy -= 1
-                    self._away += ticket is not None
-                    ticket = None
-                steps = self._next()
-                if steps is None:
-                    if spare:
-                        spare = self._spare = False
-                    if self._closed and not self._calls and not self._away:
-                        self._wake_all()
-                        return
-                    if self._next() is not None:
-                        continue  # it came just before this thread said that it looks no more
-                    self._idle.append(awake)
-                elif not spare or not self._busy or (self._begun == seen and not 0 < late < _LATE_LOOKS):
-                    call = steps.popleft()
-                    self._begun += 1
-                    self._busy += 1
-                    self._away -= steps is self._ready
-                    if spare:
-                        spare = self._spare = False
-                    if not self._spare and self._next() is not None:
-                        self._send_for_spare()
-                elif self._begun != seen:
-                    seen, late = self._begun, 0
+            # What the last one held is not kept while the thread waits.
+            call = self._straight_on() if made and ticket is None else None
+            if call is None:
+                give_way(self._lock.locked)
+                with self._lock:
+                    if made:
+                        made = False
+                        self._busy -= 1
+                        self._away += ticket is not None
+                        ticket = None
+                    steps = self._next()
+                    if steps is None:
+                        if spare:
+                            spare = self._spare = False
+                        if self._closed and not self._calls and not self._away:
+                            self._wake_all()
+                            return
+                        if self._next() is not None:
+                            continue  # it came just before this thread said that it looks no more
+                        self._idle.append(awake)
+                    elif spare and self._busy and self._begun != seen:
+                        seen, late, pause = self._begun, 0, min(2 * pause, _LOOK_LATER)
+                    elif spare and self._busy and 0 < late < _LATE_LOOKS:
+                        pause = _LOOK
+                    else:
+                        try:
+                            call = steps.popleft()
+                        except IndexError:
+                            continue  # a thread that went straight on has it
+                        self._begun += 1
+                        self._busy += 1
+                        self._away -= steps is self._ready
+                        if spare:
+                            spare = self._spare = False
+                        if not self._spare and self._next() is not None:
+                            self._send_for_spare()
             if call is not None:
                 made = True
                 try:
@@ -203,12 +229,12 @@ class Pool:
                     ticket.notify(partial(self._go_on, call))
             elif spare:
                 slept = time.monotonic()
-                awake.acquire(timeout=_LOOK)
-                if late or time.monotonic() - slept > _LATE:
+                awake.acquire(timeout=pause)
+                if late or time.monotonic() - slept > pause + _LATE:
                     late += 1
             else:
                 awake.acquire()
-                spare, seen, late = True, -1, 0
+                spare, seen, late, pause = True, -1, 0, _LOOK
 
 
 def _close_all() -> None:
