@@ -414,6 +414,8 @@ class Writer:
             while True:
                 if not self._writing and self._left is not None:  # he who wrote it was interrupted
                     self._writing = threading.get_ident()
+                    for pending in self._left:  # perhaps before he had done so: what joined from here on would be lost
+                        pending.queued = False
                     return self._left
                 at, now = self._reason(), time.monotonic()
                 if at > now:

@@ -25,6 +25,7 @@ from pluperfect.states import PLAIN, Completed, Packed, Running
 from pluperfect_store.conformance import AT, born, new_id, part, whole
 from pluperfect_store.environment import Transaction
 from pluperfect_store.lmdb import LmdbLog
+from pluperfect_store.writer import Writer
 
 LARGE = Packed(PLAIN, b"\xc4\xff" + bytes(255))
 
@@ -364,6 +365,39 @@ def test_wherever_a_signal_interrupts_who_writes_others_can_write(log, kind):
 
     log.flush()
     assert log.position() == 399 * 6
+
+
+def test_nothing_joins_an_append_that_is_being_written_for_somebody_who_was_interrupted(log, monkeypatch):
+    """35. Whoever is told that his entries joined it finds them on record."""
+    run, written, go_on = new_id(), threading.Event(), threading.Event()
+    committed = log._store.committed
+
+    def hold_up(position):
+        committed(position)
+        written.set()
+        go_on.wait(20)
+
+    def ring(frame, event, argument):
+        if frame.f_code is Writer._emptied.__code__:
+            sys.setprofile(None)
+            raise Rung("enough")
+
+    ticket = log.append([part(run, None, 0, born(run))], epoch=1, hold=3600)
+    monkeypatch.setattr(log._store, "committed", hold_up)
+    sys.setprofile(ring)
+    try:
+        with pytest.raises(Rung):
+            ticket.wait()
+    finally:
+        sys.setprofile(None)
+    assert written.wait(20)  # by the writer's own thread, which has told nobody yet
+
+    joined = ticket.extend(part(run, None, 1, Running()))
+    go_on.set()
+    log.flush()
+
+    assert len(log.records(run)) == 1 + joined
+    assert not joined
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
