@@ -904,17 +904,16 @@ class Histories:
             Empty: there are none behind ``after``.
         """
         page = self.log.called(run, after, limit)
-        read = decode_each((row for _, placed in page for _, row in placed), self.log.blob)
+        read = decode_each([row for _, placed in page for _, row in placed], self.log.blob)
         found: list[tuple[int, int, Run]] = []
         for born, placed in page:
-            entries: list[Entry] = []
-            name = b""
-            for _ in placed:
-                record, entry = next(read)
-                name = record.run
+            folded = Run(b"")
+            for _, (record, entry) in zip(placed, read, strict=False):  # of all that is read, what belongs to this one
+                if not folded.id:
+                    folded = Run(record.run)
                 if entry is not None:
-                    entries.append(entry)
-            found.append((born, placed[-1][0] if placed else born, fold(name, entries)))
+                    folded = apply(folded, entry)
+            found.append((born, placed[-1][0] if placed else born, folded))
         return found
 
     def each_called(self, run: bytes) -> Iterator[tuple[int, int, Run]]:

@@ -699,16 +699,17 @@ def decode_each(
                 record = _open(stored.record)
                 if wanted is not None and not wanted(record):
                     continue
-                known, version = readers[record.type], record.version
-                if version in known:
+                type = record.type
+                known, version = readers[type], record.version
+                try:
                     read = known[version]
-                else:
-                    read = known[version] = _layouts.reader((record.type, version), coder)
+                except KeyError:
+                    read = known[version] = _layouts.reader((type, version), coder)
                 if read is None:
                     entry = None
                 else:
                     coder.values, coder.run = stored.values, record.run
-                    entry = _entry(record.type, record.seq, record.at / 1e6, read(record.body), record.epoch)
+                    entry = _entry(type, record.seq, record.at / 1e6, read(record.body), record.epoch)
             except _UNREADABLE:
                 row = open_row(data)  # it says what is wrong
                 record, entry = row.record, row.entry(fetch)

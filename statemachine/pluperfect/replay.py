@@ -219,8 +219,7 @@ class Rejudgement:
         def judge(run: Run, entry: Entry) -> None:
             nonlocal judged
             judged += 1
-            to = entry.to
-            asked = entry.asked if to is None or entry.asked is not None else to
+            asked = entry.to if entry.asked is None else entry.asked
             assert asked is not None
             if asked.code >= _TELLING:
                 asked.read_with(readable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from hashlib import sha256
+from itertools import count, repeat
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -214,16 +215,14 @@ class Tree:
     def __init__(self, histories: Histories, top: bytes) -> None:
         self._histories, self._top = histories, top
         tree = _Read(histories)
-        of, entries, events = tree.of, tree.entries, list[Event]()
         with uncollected():
             placed = histories.log.beneath(top)
-            read = decode_each((row for _, row in placed), histories.log.blob)
-            for number, ((position, row), (record, entry)) in enumerate(zip(placed, read, strict=True), 1):
-                run = record.run
-                of.append(run)
-                entries.append(entry)
-                events.append(Event(number, position, run, entry, row, tree))
-        self.events: tuple[Event, ...] = tuple(events)
+            positions, rows = [position for position, _ in placed], [row for _, row in placed]
+            for record, entry in decode_each(rows, histories.log.blob):
+                tree.of.append(record.run)
+                tree.entries.append(entry)
+            events = map(Event, count(1), positions, tree.of, tree.entries, rows, repeat(tree))
+            self.events: tuple[Event, ...] = tuple(events)
 
     def at(self, number: int) -> Moment:
         """

@@ -303,16 +303,10 @@ class _Rows:
         cursor = self._txn.cursor(self._tables[table])
         if reverse:
             there = cursor.prev() if high and cursor.set_range(high) else cursor.last()
-            for row in cursor.iterprev() if there else ():
-                if row[0] < low:
-                    return
-                yield row
-        else:
-            there = cursor.set_range(low) if low else cursor.first()
-            for row in cursor.iternext() if there else ():
-                if high and row[0] >= high:
-                    return
-                yield row
+            return _down_to(low, cursor.iterprev()) if there else iter(())
+        there = cursor.set_range(low) if low else cursor.first()
+        rows = cursor.iternext() if there else iter(())
+        return _below(high, rows) if high else rows
 
     def has(self, table: str, key: bytes) -> bool:
         return self._txn.cursor(self._tables[table]).set_key(key)
@@ -323,6 +317,20 @@ class _Rows:
     def last(self, table: str) -> bytes | None:
         cursor = self._txn.cursor(self._tables[table])
         return cursor.key() if cursor.last() else None
+
+
+def _below(high: bytes, rows: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for row in rows:
+        if row[0] >= high:
+            return
+        yield row
+
+
+def _down_to(low: bytes, rows: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for row in rows:
+        if row[0] < low:
+            return
+        yield row
 
 
 class _Snapshot(_Rows):

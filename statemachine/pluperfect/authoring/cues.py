@@ -34,10 +34,10 @@ LATER: Final = 2**64
 
 def differs(spec: Spec, inputs: tuple[Input, ...]) -> bool:
     """Whether two calls have inputs that are known to be different."""
-    if len(spec.inputs) != len(inputs):
+    recorded = spec.inputs
+    if len(recorded) != len(inputs):
         return True
-    for place, a in enumerate(spec.inputs):
-        b = inputs[place]
+    for a, b in zip(recorded, inputs, strict=True):
         if a.name != b.name or (a.digest != b.digest and a.digest is not None and b.digest is not None):
             return True
     return False
