@@ -43,7 +43,7 @@ evidence: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long -rP --durations=0 --durations-min=5 --evidence=docs/evidence.md
 
 bench: $(STAMP)
-	PYTHON=$(PYTHON) benchmarks/peers/install.sh .peers dbos eventsourcing prefect
+	PYTHON=$(PYTHON) benchmarks/peers/install.sh .peers pluperfect dbos eventsourcing prefect
 	$(BIN)/python benchmarks/bench.py --peers .peers --rounds $(ROUNDS) --out benchmarks/results
 	$(BIN)/python benchmarks/bench.py --growth --rounds $(ROUNDS) --out benchmarks/results
 

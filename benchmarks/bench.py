@@ -28,8 +28,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
+OWN = "pluperfect"
+"""The environment, beside those of the peers, that has this library and what it needs, and no more; this one where there is none."""
 SUBJECTS = {"ours": "ours.py", "floor": "floor.py", "sqlite": "plain_sqlite.py"}
 PEERS = {"eventsourcing": "eventsourcing.py", "dbos": "dbos.py", "prefect": "prefect.py"}
+IMPORTS = {
+    "python": "",
+    "floor": "import lmdb, msgspec",
+    "sqlite": "import sqlite3",
+    "ours": "from pluperfect import flow, task",
+    "eventsourcing": "from eventsourcing.application import Application",
+    "dbos": "from dbos import DBOS",
+    "prefect": "from prefect import flow, task",
+}
+"""What a program of each subject imports; bare Python, nothing."""
+WHOLE = ("start", "import")
+"""The works whose figure is the time since a process was begun, in ms."""
 
 
 class Line(NamedTuple):
@@ -43,7 +57,7 @@ class Line(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a figure of ours has to be: at most so much, and so many times less than another subject's."""
+    """What a figure of ours has to be: at most so much, so many times less than another subject's, at most so many times another's."""
 
     work: str
     level: str
@@ -51,6 +65,7 @@ class Target(NamedTuple):
     most: float = 0.0
     unit: str = "µs"
     ahead: tuple[tuple[str, float], ...] = ()
+    within: tuple[tuple[str, float], ...] = ()
 
 
 OURS = 2_000
@@ -68,7 +83,7 @@ TARGETS = (
     Target("history", "", "us", 4),
     Target("resume", "", "us", 20),
     Target("list", "", "us", 1_000),
-    Target("start", "", "ms", 100, "ms", ahead=(("prefect", 100), ("dbos", 6))),
+    Target("start", "", "ms", 100, "ms", ahead=(("prefect", 100), ("dbos", 6)), within=(("python", 6),)),
     Target("map", "lazy", "peak_mb", 50, "MB"),
     Target("sequential", "lazy", "bytes", 900, "bytes"),
 )
@@ -94,7 +109,9 @@ def lines(peers: bool) -> list[Line]:
         Line("resume", "", "ours", "resume", 100_000),
     ]
     found += [Line("rejudge", "", "ours", "rejudge", 30_000), Line("list", "", "ours", "list", 1_000_000)]
-    found += [Line("start", "", subject, "start", 1) for subject in ("ours", "floor", "sqlite")]
+    found += [Line("start", "", subject, "start", 1) for subject in SUBJECTS]
+    found.append(Line("start", "", "python", "import", 1))
+    found += [Line("import", "", subject, "import", 1) for subject in IMPORTS if peers or subject not in PEERS]
     if peers:
         for work in ("sequential", "submit", "map", "loop", "retry"):
             found.append(Line(work, "effect", "eventsourcing", f"{work}.effect", 500))
@@ -110,18 +127,16 @@ def lines(peers: bool) -> list[Line]:
 def measured(line: Line, folder: Path | None) -> dict[str, Any] | None:
     """One measurement, in a process of its own; None where it failed, which is told."""
     name = line.subject.split(",")[0].split(".")[0]
-    if name in SUBJECTS:
-        python, script = sys.executable, SUBJECTS[name]
-    else:
-        assert folder is not None
-        python, script = str(folder.absolute() / name / "bin" / "python"), PEERS[name]
+    python = sys.executable
+    if folder is not None:
+        home = folder.absolute() / (name if name in PEERS else OWN) / "bin" / "python"
+        python = str(home) if name in PEERS or home.exists() else python
     with tempfile.TemporaryDirectory() as place:
-        command = [
-            python,
-            str(HERE / "subjects" / script),
-            line.asked,
-            place if line.work == "start" else str(line.count),
-        ]
+        if line.asked == "import":
+            command = [python, "-c", f"{IMPORTS[name]}\nimport time; print(time.time())"]
+        else:
+            script = str(HERE / "subjects" / {**SUBJECTS, **PEERS}[name])
+            command = [python, script, line.asked, place if line.work == "start" else str(line.count)]
         # Byte code is kept, as an installation does it: else each process would compile all that it imports.
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         begun = time.time()
@@ -131,7 +146,7 @@ def measured(line: Line, folder: Path | None) -> dict[str, Any] | None:
     if done.returncode or not out:
         print(f"{line.subject} cannot do {line.asked}: {(done.stderr or done.stdout).strip()[-400:]}", file=sys.stderr)
         return None
-    return {"ms": (float(out[-1]) - begun) * 1e3} if line.work == "start" else json.loads(out[-1])
+    return {"ms": (float(out[-1]) - begun) * 1e3} if line.work in WHOLE else json.loads(out[-1])
 
 
 def rounds(todo: list[Line], count: int, folder: Path | None) -> dict[Line, list[dict[str, Any]]]:
@@ -170,7 +185,7 @@ def table(found: dict[Line, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Print and give all medians."""
     rows: list[dict[str, Any]] = []
     ours = {
-        (line.work, line.level): middle(told, "ms" if line.work == "start" else "us")
+        (line.work, line.level): middle(told, "ms" if line.work in WHOLE else "us")
         for line, told in found.items()
         if line.subject == "ours"
     }
@@ -180,7 +195,7 @@ def table(found: dict[Line, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     for line, told in sorted(
         found.items(), key=lambda item: (item[0].work, item[0].level, item[0].subject != "ours", item[0])
     ):
-        figure = "ms" if line.work == "start" else "us"
+        figure = "ms" if line.work in WHOLE else "us"
         value = middle(told, figure)
         base = ours.get((line.work, line.level))
         row: dict[str, Any] = {
@@ -219,6 +234,13 @@ def judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if there is not None:
                 ratio = there[target.figure] / value
                 told.append({"target": f"{name}: {ratio:.1f} × {other}, at least {times:g}", "reached": ratio >= times})
+        for other, times in target.within:
+            there = by.get((target.work, target.level, other))
+            if there is not None:
+                ratio = value / there[target.figure]
+                told.append(
+                    {"target": f"{name}: {ratio:.1f} × bare {other}, at most {times:g}", "reached": ratio <= times}
+                )
     floor, durable = by.get(("sequential", "effect", "floor")), by.get(("sequential", "effect", "ours"))
     if floor and durable:
         most = 1.15 * floor["us"] + 40

@@ -1,12 +1,14 @@
 #!/bin/sh
-# An environment of its own for each peer, under a folder:   install.sh FOLDER [NAME ...]
-# The names: temporal dbos langgraph eventsourcing prefect. Without any, all.
+# An environment of its own for each peer, and for this library, under a folder:   install.sh FOLDER [NAME ...]
+# The names: pluperfect temporal dbos langgraph eventsourcing prefect. Without any, all.
 set -eu
 folder=$1
 shift
-[ $# -gt 0 ] || set -- temporal dbos langgraph eventsourcing prefect
+[ $# -gt 0 ] || set -- pluperfect temporal dbos langgraph eventsourcing prefect
 for name in "$@"; do
     case $name in
+    # As it stands in this folder, with what it needs and no more.
+    pluperfect) what="--editable $(dirname "$0")/../.." ;;
     temporal) what="temporalio==1.35.*" ;;
     # DBOS wants a newer SQLite than some Pythons bring.
     dbos) what="dbos==3.4.* pysqlite3-binary" ;;
