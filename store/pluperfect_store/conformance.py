@@ -388,6 +388,38 @@ class LogConformance:
             twice.wait()
         assert not twice.extend(part(runs[0], None, 6, Running()))
 
+    def test_an_append_may_go_on_with_what_is_born_beside_it(self, log: Log) -> None:
+        """
+        11. Where all runs of an append are born in it, it may take another one of their tree, and more entries of that one: then
+        all are recorded, in this order, or none; else nothing changed.
+        """
+        root = new_id()
+        log.append([part(root, None, 0, born(root))], epoch=1).wait()
+        wanted: list[tuple[bytes, int]] = [(root, 1)]
+        first, ticket = new_id(), None
+        for number in range(30):
+            run = first if number == 0 else new_id()
+            for expected, state in enumerate((born(run, root), Running(), Completed(data=FIVE))):
+                more = part(run, root, expected, state)
+                if ticket is None or number % 10 == 5 or not ticket.extend(more):
+                    ticket = log.append([more], epoch=1, hold=60.0)
+                wanted.append((run, expected + 1))
+            assert ticket is not None
+            assert not ticket.extend(part(run, root, 0, born(run, root)))  # it is there already
+            assert not ticket.extend(part(new_id(), root, 1, Running()))  # not born here
+            assert not ticket.extend(whole(new_id()))  # another tree
+        log.flush()
+
+        assert self._order(log) == wanted
+
+        other = new_id()
+        refused = log.append([whole(first, root)], epoch=1, hold=60.0)
+        joined = refused.extend(whole(other, root))
+        log.flush()
+        with pytest.raises(Conflict):
+            refused.wait()
+        assert not joined or log.records(other) == []
+
     def test_a_refused_append_fails_alone(self, log: Log) -> None:
         """12. Around an append that is refused, all others are recorded, in their order."""
         first, second = new_id(), new_id()

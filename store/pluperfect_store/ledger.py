@@ -149,7 +149,8 @@ class Piece(Struct, gc=False):
 class Prepared(Struct, gc=False):
     """An append whose entries are encoded as far as that is possible before their place is known."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece, ...] | list[Piece]
+    """A list where more have joined them: they may until they are taken into a batch."""
     epoch: int
     size: int
     """About how many bytes it will take in memory and in the file."""
@@ -163,6 +164,8 @@ class Prepared(Struct, gc=False):
     """The root that its owner lets go of."""
     at: float = 0.0
     """When it was asked for, UTC seconds."""
+    born: dict[bytes, None] | None = None
+    """Its runs, where some of them have joined it: all are born in it."""
 
 
 def claiming(root: bytes, at: float) -> Prepared:
@@ -282,18 +285,36 @@ def _check_different(parts: Sequence[Part]) -> None:
 
 def continuing(op: Prepared, part: Part) -> tuple[tuple[Line, ...], int, list[str]] | None:
     """
-    What an append to one run needs to go on with more entries of it: those, their size and their cache keys; None where they
-    cannot join it. Errors as of `prepare`.
+    What an append needs to go on with more entries: those, their size and their cache keys; None where they cannot join it.
+    Errors as of `prepare`.
+
+    They go on with its last run. Or they are another run of the same tree, born in them, as all runs of the append are born in it:
+    then nobody else can have changed one of them, so that what refuses one refuses all.
     """
-    if len(op.pieces) != 1 or op.size > _MOST_JOINED:
+    pieces = op.pieces
+    if op.size > _MOST_JOINED:
         return None
-    piece = op.pieces[0]
-    if piece.run != part.run or piece.root != part.root or piece.expected + len(piece.lines) != part.expected:
+    piece, run, expected = pieces[-1], part.run, part.expected
+    if piece.root != part.root:
+        return None
+    if expected:
+        if piece.run != run or piece.expected + len(piece.lines) != expected or (op.born is None and len(pieces) > 1):
+            return None
+    elif op.claim is not None or (run in op.born if op.born is not None else any(_bars(each, run) for each in pieces)):
         return None
     blobs: list[Packed] = []
     keys: list[str] = []
     lines, size = _encoded(part, blobs, keys)
-    return None if blobs else (lines, size, keys)  # large values go their own way
+    if blobs:
+        return None  # large values go their own way
+    if not expected:
+        _check_birth(part, lines[0].gist)
+    return lines, size, keys
+
+
+def _bars(piece: Piece, run: bytes) -> bool:
+    """Whether no run that is born now may join what an append brings for another one: that is not born in it, or is the same."""
+    return piece.expected > 0 or piece.run == run
 
 
 def _check_birth(part: Part, told: Gist) -> None:

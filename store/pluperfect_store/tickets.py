@@ -51,7 +51,7 @@ class Pending:
             raise self.error
 
     def extend(self, part: Part) -> bool:
-        """Let the append go on with more entries of its run, as one; see `pluperfect.hooks.Ticket.extend`."""
+        """Let the append go on with more entries, as one; see `pluperfect.hooks.Ticket.extend`."""
         return self._writer.extend(self, part)
 
     def notify(self, callback: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ from pluperfect.sites import raised_here
 from .gates import MapFull, MapResized
 from .layout import encode_value
 from .leases import this_process
-from .ledger import Batch, Changes, Left, Prepared, continuing
+from .ledger import Batch, Changes, Left, Piece, Prepared, continuing
 from .tickets import Pending
 from .trailing import Trail
 
@@ -46,8 +46,8 @@ _log: Final = logging.getLogger("pluperfect.store")
 _MOST_OPS: Final = 512
 _MOST_BYTES: Final = 1 << 20  # in one batch: the writer lock is other processes' too
 _QUEUE_BYTES: Final = 1 << 20  # waiting appends, some eight times that in memory; who wants to add more waits for room
-_ENOUGH: Final = 400  # appends of one thread, which then writes them itself
-_SOME: Final = 50  # the same, where they will have to be written soon
+_ENOUGH: Final = 3 << 17  # bytes that one thread has appended, which then writes them itself
+_SOME: Final = 1 << 15  # the same, where they will have to be written soon
 _QUICK: Final = 0.002  # seconds for a commit; who does not wait for his own does not stand still for a slower disk
 _GATHER: Final = 0.001  # seconds
 _NAP: Final = 50e-6
@@ -142,7 +142,7 @@ class Writer:
     def _put(self, pending: Pending, size: int, hold: float) -> Pending:
         due, me = time.monotonic() + hold, threading.get_ident()
         queue = self._queue
-        many = len(queue)
+        many = self._bytes
         # The hold of the first is half over: if not this thread, the writer's own will soon write them.
         if (many >= _ENOUGH or (many >= _SOME and due - self._due > hold / 2)) and self._filler == me:
             self._relieve()
@@ -193,28 +193,45 @@ class Writer:
             self.lead(last)
 
     def extend(self, pending: Pending, part: Part) -> bool:
-        """Let a queued append go on with more entries of its run; False where it is too late, or others came after it."""
+        """Let a queued append go on with more entries; False where it is too late, or others came after it."""
         op = pending.op
         if op is None or not pending.queued or self._last is not pending:
             return False
+        if not op.pieces:
+            return False  # a claim, or letting go of one
+        last = op.pieces[-1]
+        there = last.lines
         more = continuing(op, part)
         if more is None:
             return False
         lines, size, keys = more
+        fresh = None if part.expected else Piece(part.run, part.root, 0, lines)
+        born = op.born
+        if born is None and fresh is not None:
+            born = dict.fromkeys([piece.run for piece in op.pieces])
         if self._inside:
             give_way(self._is_held)
         with self.mutex:
             if not pending.queued or self._last is not pending or self._broken is not None or self._stopping:
                 return False
-            if self._bytes > _QUEUE_BYTES:
-                return False  # it has to wait for room
+            if op.pieces[-1] is not last or last.lines is not there or self._bytes > _QUEUE_BYTES:
+                return False  # somebody else was quicker, or it has to wait for room
             self._bytes += size
             op.size += size
             if keys:
                 for key in keys:
                     op.keys += (key,)
                     self._keys[key] = pending
-            op.pieces[0].lines += lines  # last, and in one step: a signal finds all of them there, or none
+            # Last, and in one step: a signal finds all of them there, or none.
+            if fresh is None:
+                last.lines += lines
+            else:
+                assert born is not None
+                born[fresh.run] = None
+                if op.born is None:
+                    op.born, op.pieces = born, [*op.pieces, fresh]
+                else:
+                    op.pieces += (fresh,)  # type: ignore[reportOperatorIssue] - a list by now
         return True
 
     def lead(self, pending: Pending) -> None:

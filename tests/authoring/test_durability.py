@@ -9,6 +9,7 @@ import pytest
 
 import pluperfect
 from pluperfect import flow, task
+from pluperfect.authoring.sessions import HOLDS
 
 
 @pytest.fixture
@@ -125,6 +126,66 @@ def test_a_body_does_not_begin_once_the_time_of_its_caller_is_up(log):
         thread.join()
     assert began == []
     assert states[0].is_timed_out()
+
+
+class Appends:
+    """Counts the appends of a log, with how long each may wait."""
+
+    def __init__(self, log, monkeypatch):
+        self.holds, append = [], log.log.append
+
+        def counted(parts, *, hold=0.0, **options):
+            self.holds.append(hold)
+            return append(parts, hold=hold, **options)
+
+        monkeypatch.setattr(log.log, "append", counted)
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_calls_that_nobody_waits_for_share_their_appends_in_the_order_of_the_calls(log, monkeypatch, submitted):
+    monkeypatch.setitem(HOLDS, "lazy", 1_000.0)  # seconds: nothing is written meanwhile
+
+    @task
+    def same(n):
+        return n
+
+    @flow(durability="lazy")
+    def many():
+        if submitted:
+            return sum(future.result() for future in [same.submit(n) for n in range(100)])
+        return sum(same(n) for n in range(100))
+
+    appends = Appends(log, monkeypatch)
+    assert many() == sum(range(100))
+
+    assert len(appends.holds) < (160 if submitted else 20)
+    run = log.run("many")
+    born = [event.entry.to.spec.run_name for event in run.events if event.entry.to.is_pending()]
+    assert born == [run.name, *(f"same-{n}" for n in range(100))]
+    assert [event.entry.seq for event in run.events if event.run.name == "same-99"] == [1, 2, 3]
+
+
+def test_what_may_wait_for_less_long_does_not_join_what_may_wait_for_longer(log, monkeypatch):
+    @task
+    def patient():
+        pass
+
+    @task(durability="result")
+    def urgent():
+        pass
+
+    @flow(durability="lazy")
+    def both():
+        patient()
+        urgent()
+        patient()  # joins what is written sooner than it has to be
+
+    monkeypatch.setitem(HOLDS, "lazy", 1_000.0)  # seconds: nothing is written meanwhile
+    monkeypatch.setitem(HOLDS, "result", 500.0)
+    appends = Appends(log, monkeypatch)
+    both()
+
+    assert appends.holds[-3:-1] == [1_000.0, 500.0]
 
 
 def test_at_every_level_a_root_call_returns_when_all_of_it_is_durable(log):

@@ -52,6 +52,60 @@ def test_an_append_goes_on_or_does_not_whatever_another_thread_does_meanwhile(lo
     assert answers == {True, False}
 
 
+def test_of_two_threads_that_go_on_with_one_run_at_once_one_is_told_that_it_did(log):
+    """The other one is too late: what it brings stands where something else stands already."""
+    current = []
+
+    def prepare():
+        run, told = new_id(), []
+        ticket = log.append([part(run, None, 0, born(run))], epoch=1, hold=FOR_EVER)
+
+        def go_on():
+            told.append(ticket.extend(part(run, None, 1, Running())))
+
+        def then(where):
+            log.flush()
+            assert sorted(told) == [False, True], f"told {told}, with the other at {where}"
+            assert len(log.records(run)) == 2, where
+
+        current[:] = [go_on]
+        return go_on, then
+
+    assert raced_everywhere(prepare, lambda: current[0]()) > 100
+    assert log.verify().sound
+
+
+@pytest.mark.parametrize("others", ["writes", "queues", "joins"])
+def test_what_is_born_joins_or_does_not_whatever_another_thread_does_meanwhile(log, others):
+    """Whoever is told that he has joined is recorded, once and whole; whoever is not is not there."""
+    root, answers, beside = new_id(), set(), []
+    log.append([part(root, None, 0, born(root))], epoch=1).wait()
+
+    def prepare():
+        first, run, told = new_id(), new_id(), []
+        ticket = log.append([part(first, root, 0, born(first, root))], epoch=1, hold=FOR_EVER)
+
+        def joins():
+            other = new_id()
+            beside.append((other, ticket.extend(whole(other, root))))
+
+        def then(where):
+            log.flush()
+            for one, joined in ((run, told[0]), *beside):
+                assert len(log.records(one)) == 3 * joined, f"told {joined}, with the other at {where}"
+            beside.clear()
+            answers.add(told[0])
+
+        current[:] = [joins]
+        return lambda: told.append(ticket.extend(whole(run, root))), then
+
+    current = []
+    acts = {**others_of(log), "joins": lambda: current[0]()}
+    assert raced_everywhere(prepare, acts[others]) > 100
+    assert answers == {True, False}
+    assert log.verify().sound
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("others", ["writes", "queues", "fills"])
 @pytest.mark.parametrize("act", ["append", "wait", "notify"])

@@ -26,7 +26,9 @@ class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
     __slots__ = (
+        "_births",
         "_held",
+        "_soon",
         "_unborn",
         "broken",
         "epoch",
@@ -47,6 +49,8 @@ class Session:
         self._held: bool = epoch > 0  # by this process, until it lets go
         self._unborn: bool = unborn  # the first append is the root's birth, and claims it
         self.tickets: deque[Ticket] = deque()
+        self._births: Ticket | None = None  # of the last append that brought runs that were born
+        self._soon: float = 0.0  # how long that may wait
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
         self.watched: bool = (
@@ -74,11 +78,15 @@ class Session:
             first = None
         if self.broken is not None or (first is not None and first.done):
             self.check()
+        if before is None and not part.expected and hold >= self._soon:
+            before = self._births
         if before is not None and before.extend(part):
             return before
         claim, self._unborn = self._unborn, False  # first: who is interrupted in the append may have claimed the tree
         ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=claim)
         self.tickets.append(ticket)
+        if not part.expected and not claim:
+            self._births, self._soon = ticket, hold
         return ticket
 
     def append_all(self, parts: Sequence[Part], hold: float) -> Ticket:
