@@ -28,7 +28,6 @@ class Session:
     __slots__ = (
         "_births",
         "_held",
-        "_soon",
         "_unborn",
         "broken",
         "epoch",
@@ -49,8 +48,8 @@ class Session:
         self._held: bool = epoch > 0  # by this process, until it lets go
         self._unborn: bool = unborn  # the first append is the root's birth, and claims it
         self.tickets: deque[Ticket] = deque()
-        self._births: Ticket | None = None  # of the last append that brought runs that were born
-        self._soon: float = 0.0  # how long that may wait
+        # The last append of runs that were born, and for how long it may wait: what is born next joins it.
+        self._births: tuple[Ticket, float] | None = None
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
         self.watched: bool = (
@@ -78,15 +77,16 @@ class Session:
             first = None
         if self.broken is not None or (first is not None and first.done):
             self.check()
-        if before is None and not part.expected and hold >= self._soon:
-            before = self._births
-        if before is not None and before.extend(part):
+        births = self._births
+        if before is None and not part.expected and births is not None and hold >= births[1]:
+            before = births[0]
+        if before is not None and not before.done and before.extend(part):
             return before
         claim, self._unborn = self._unborn, False  # first: who is interrupted in the append may have claimed the tree
         ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=claim)
         self.tickets.append(ticket)
         if not part.expected and not claim:
-            self._births, self._soon = ticket, hold
+            self._births = (ticket, hold)
         return ticket
 
     def append_all(self, parts: Sequence[Part], hold: float) -> Ticket:
