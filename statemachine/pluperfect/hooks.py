@@ -377,10 +377,9 @@ class Ticket(Protocol):
 
     def extend(self, part: Part) -> bool:
         """
-        Let this append, while it waits to be written, go on with more entries: all of them are recorded, or none.
+        Let this append, while it waits to be written, go on with more entries of its tree: all of them are recorded, or none.
 
-        They go on with its only run, or with the one that has joined it last; or they are another run of the same tree that is
-        born, where all runs of the append are born in it.
+        They go on with one of its runs, from where the append leaves that, or with any other run of the tree.
 
         Returns:
             False where it is too late for that, or something else was appended after it: nothing is changed then, and the part

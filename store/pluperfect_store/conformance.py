@@ -202,6 +202,24 @@ class LogConformance:
         assert head.epoch == 3
         assert log.compare() == []
 
+    def test_a_lower_term_is_fenced_in_the_batch_of_the_higher_one(self, log: Log) -> None:
+        """4. The same where both wait to be written at once."""
+        root, child, other = new_id(), new_id(), new_id()
+        log.append([part(root, None, 0, born(root)), part(child, root, 0, born(child, root))], epoch=1).wait()
+        first = log.append([part(child, root, 1, Running())], epoch=3, hold=60.0)
+        stale = [
+            log.append([one], epoch=2, hold=60.0) for one in (part(child, root, 2, Completed()), whole(other, root))
+        ]
+        last = log.append([part(child, root, 2, Completed())], epoch=3, hold=60.0)
+        log.flush()
+
+        first.wait()
+        last.wait()
+        for ticket in stale:
+            with pytest.raises(Fenced):
+                ticket.wait()
+        assert log.records(other) == []
+
     def test_the_same_or_a_higher_term_may_write(self, log: Log) -> None:
         """4. The term that was seen last goes on, a higher one takes over, and other trees do not care."""
         root, other = new_id(), new_id()
@@ -388,31 +406,27 @@ class LogConformance:
             twice.wait()
         assert not twice.extend(part(runs[0], None, 6, Running()))
 
-    def test_an_append_may_go_on_with_what_is_born_beside_it(self, log: Log) -> None:
-        """
-        11. Where all runs of an append are born in it, it may take another one of their tree, and more entries of that one: then
-        all are recorded, in this order, or none; else nothing changed.
-        """
-        root = new_id()
+    def test_an_append_may_go_on_with_whatever_follows_in_its_tree(self, log: Log) -> None:
+        """11. An append that waits may take more entries of its tree: then all are recorded, in this order, or none."""
+        root, runs = new_id(), [new_id() for _ in range(10)]
         log.append([part(root, None, 0, born(root))], epoch=1).wait()
         wanted: list[tuple[bytes, int]] = [(root, 1)]
-        first, ticket = new_id(), None
-        for number in range(30):
-            run = first if number == 0 else new_id()
-            for expected, state in enumerate((born(run, root), Running(), Completed(data=FIVE))):
-                more = part(run, root, expected, state)
-                if ticket is None or number % 10 == 5 or not ticket.extend(more):
+        ticket = log.append([part(root, None, 1, Running())], epoch=1, hold=60.0)
+        wanted.append((root, 2))
+        for expected, states in enumerate(((None,), (Running(),), (Completed(data=FIVE),))):
+            for number, run in enumerate(runs):
+                more = part(run, root, expected, *(state or born(run, root) for state in states))
+                if number % 7 == 5 or not ticket.extend(more):
                     ticket = log.append([more], epoch=1, hold=60.0)
                 wanted.append((run, expected + 1))
-            assert ticket is not None
-            assert not ticket.extend(part(run, root, 0, born(run, root)))  # it is there already
-            assert not ticket.extend(part(new_id(), root, 1, Running()))  # not born here
-            assert not ticket.extend(whole(new_id()))  # another tree
+                assert not ticket.extend(more)  # it is there already
+                assert not ticket.extend(part(run, root, expected + 2, Running()))  # a gap
+                assert not ticket.extend(whole(new_id()))  # another tree
         log.flush()
 
         assert self._order(log) == wanted
 
-        other = new_id()
+        first, other = runs[0], new_id()
         refused = log.append([whole(first, root)], epoch=1, hold=60.0)
         joined = refused.extend(whole(other, root))
         log.flush()

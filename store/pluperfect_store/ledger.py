@@ -144,6 +144,8 @@ class Piece(Struct, gc=False):
     expected: int
     lines: tuple[Line, ...]
     """More may join them until they are taken into a batch."""
+    follows: bool = False
+    """Whether it goes on with a run for which the same append has brought something before."""
 
 
 class Prepared(Struct, gc=False):
@@ -154,6 +156,8 @@ class Prepared(Struct, gc=False):
     epoch: int
     size: int
     """About how many bytes it will take in memory and in the file."""
+    ends: dict[bytes, int]
+    """Its runs, and how many entries each will have."""
     keys: tuple[str, ...] = ()
     """The cache keys under which it stores results."""
     blobs: tuple[Packed, ...] = ()
@@ -164,8 +168,6 @@ class Prepared(Struct, gc=False):
     """The root that its owner lets go of."""
     at: float = 0.0
     """When it was asked for, UTC seconds."""
-    born: dict[bytes, None] | None = None
-    """Its runs, where some of them have joined it: all are born in it."""
 
 
 def claiming(root: bytes, at: float) -> Prepared:
@@ -179,7 +181,7 @@ def claiming(root: bytes, at: float) -> Prepared:
         raise ValueError(f"The id of a run has 16 bytes; this claim names {root!r}.")
     if not isinstance(at, int | float) or not abs(at) < _FAR:
         raise ValueError(f"The time of a claim is in UTC seconds, not {at!r}.")
-    return Prepared((), 0, 0, claim=root, at=at)
+    return Prepared((), 0, 0, {}, claim=root, at=at)
 
 
 def releasing(root: bytes, epoch: int) -> Prepared:
@@ -192,7 +194,7 @@ def releasing(root: bytes, epoch: int) -> Prepared:
     if type(root) is not bytes or len(root) != 16:
         raise ValueError(f"The id of a run has 16 bytes; this release names {root!r}.")
     _check_term(epoch)
-    return Prepared((), epoch, 0, release=root)
+    return Prepared((), epoch, 0, {}, release=root)
 
 
 def _check_term(epoch: int) -> None:
@@ -220,23 +222,25 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
     keys: list[str] = []
     size = 0
     pieces: list[Piece] = []
+    ends: dict[bytes, int] = {}
     for part in parts:
         if type(part) is not Part:
             raise TypeError(f"An append takes parts, not {part!r}.")
         lines, more = _encoded(part, blobs, keys)
+        if part.run in ends:
+            raise ValueError(f"This append has two parts for run {part.run.hex()}; put their entries into one.")
+        ends[part.run] = part.expected + len(lines)
         pieces.append(Piece(part.run, part.root, part.expected, lines))
         size += more
         if part.expected == 0:
             _check_birth(part, lines[0].gist)
     if not pieces:
         raise ValueError("An append without parts appends nothing.")
-    if len(pieces) > 1:
-        _check_different(parts)
     first = parts[0]
     claimed = first.root if claim else None
     # Most bring no keys and no large values: to make a tuple of nothing costs as much as a call.
     named, large = tuple(keys) if keys else (), tuple(blobs) if blobs else ()
-    return Prepared((*pieces,), epoch, size, named, large, claimed, None, first.entries[0].at)
+    return Prepared((*pieces,), epoch, size, ends, named, large, claimed, None, first.entries[0].at)
 
 
 def _encoded(part: Part, blobs: list[Packed], keys: list[str]) -> tuple[tuple[Line, ...], int]:
@@ -275,33 +279,16 @@ def _check_time(run: bytes, seq: int, at: object) -> None:
         raise ValueError(f"Run {run.hex()}: entry {seq} has the time {at!r}; a time is in UTC seconds since the epoch.")
 
 
-def _check_different(parts: Sequence[Part]) -> None:
-    seen: set[bytes] = set()
-    for part in parts:
-        if part.run in seen:
-            raise ValueError(f"This append has two parts for run {part.run.hex()}; put their entries into one.")
-        seen.add(part.run)
-
-
 def continuing(op: Prepared, part: Part) -> tuple[tuple[Line, ...], int, list[str]] | None:
     """
-    What an append needs to go on with more entries: those, their size and their cache keys; None where they cannot join it.
-    Errors as of `prepare`.
-
-    They go on with its last run. Or they are another run of the same tree, born in them, as all runs of the append are born in it:
-    then nobody else can have changed one of them, so that what refuses one refuses all.
+    What an append needs to go on with more entries of its tree: those, their size and their cache keys; None where they cannot join
+    it. Errors as of `prepare`.
     """
-    pieces = op.pieces
-    if op.size > _MOST_JOINED:
+    run, expected, ends = part.run, part.expected, op.ends
+    if op.size > _MOST_JOINED or part.root != op.pieces[-1].root or ends.get(run, expected) != expected:
         return None
-    piece, run, expected = pieces[-1], part.run, part.expected
-    if piece.root != part.root:
-        return None
-    if expected:
-        if piece.run != run or piece.expected + len(piece.lines) != expected or (op.born is None and len(pieces) > 1):
-            return None
-    elif op.claim is not None or (run in op.born if op.born is not None else any(_bars(each, run) for each in pieces)):
-        return None
+    if op.claim is not None and run not in ends:
+        return None  # a tree is claimed by itself
     blobs: list[Packed] = []
     keys: list[str] = []
     lines, size = _encoded(part, blobs, keys)
@@ -310,11 +297,6 @@ def continuing(op: Prepared, part: Part) -> tuple[tuple[Line, ...], int, list[st
     if not expected:
         _check_birth(part, lines[0].gist)
     return lines, size, keys
-
-
-def _bars(piece: Piece, run: bytes) -> bool:
-    """Whether no run that is born now may join what an append brings for another one: that is not born in it, or is the same."""
-    return piece.expected > 0 or piece.run == run
 
 
 def _check_birth(part: Part, told: Gist) -> None:
@@ -513,15 +495,21 @@ class Batch:
             return self._claim(op.claim, op.at)
         epoch, position, pieces = op.epoch, self.position, op.pieces
         before: list[Head | None] = []
+        passed = None if self._passed is None or self._passed[1] != epoch else self._passed[0]
         for piece in pieces:
-            before.append(self._checked(piece, op))
+            if piece.follows:
+                before.append(None)
+            else:
+                before.append(self._checked(piece, op, passed))
+                passed = piece.root
         log, idx, leaves = self._log, self._idx, self._leaves
         stands = len(log), len(idx), len(leaves), len(self._lasting)
         heads: dict[bytes, Head] = {}
         place = row = b""
         try:
-            for piece, head in zip(pieces, before):  # noqa: B905 - there is one for each, and `strict` costs as much as a call
+            for piece, found in zip(pieces, before):  # noqa: B905 - there is one for each, and `strict` costs as much as a call
                 run = piece.run
+                head = heads[run] if piece.follows else found
                 places: list[int] = []
                 prev = GENESIS if head is None else head.leaf
                 gists: list[Gist] = []
@@ -549,10 +537,14 @@ class Batch:
             for value in op.blobs:
                 self._blobs[value.digest] = value
         self._heads.update(heads)
-        for piece in op.pieces:
-            if piece.root != piece.run and self._passed != (piece.root, epoch):
-                self._raise_term(piece.root, epoch)
-                self._passed = (piece.root, epoch)
+        raised = None
+        for piece in pieces:
+            root = piece.root
+            if root is not raised and root != piece.run:
+                raised = root
+                if self._passed != (root, epoch):
+                    self._raise_term(root, epoch)
+                    self._passed = (root, epoch)
         if op.claim is not None:
             self.leases[op.claim] = Lease(epoch, self.owner)
             self._passed = None
@@ -616,7 +608,8 @@ class Batch:
         if kind == "imported":
             self.importing(open_row(row))
 
-    def _checked(self, piece: Piece, op: Prepared) -> Head | None:
+    def _checked(self, piece: Piece, op: Prepared, passed: bytes | None) -> Head | None:
+        """The head that a piece goes on with. Into the tree that has passed, its writer is known to be allowed to write."""
         run, root = piece.run, piece.root
         head = None if piece.expected == 0 and self._is_new(run) else self.head(run)
         if head is not None and (head.root or run) != root:
@@ -625,7 +618,7 @@ class Batch:
                 f"Run {run.hex()} was born under root {born_under}, but its append names {root.hex()} as its root."
             )
         actual = 0 if head is None else head.seq
-        if self._passed == (root, op.epoch) and run != root:  # an append of this batch to the same tree was checked so
+        if passed == root and run != root:
             if actual != piece.expected:
                 raise self._conflict(piece, actual)
             return head

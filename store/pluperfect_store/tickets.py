@@ -28,7 +28,8 @@ class Pending:
 
     def __init__(self, writer: Writer, op: Prepared | None, job: Callable[[Transaction], Any] | None = None) -> None:
         self._writer, self.op, self.job = writer, op, job
-        self.done = self.queued = self.waited = False
+        self.done = self.queued = False
+        self.waited = 0  # how many wait for it, or did until their time was up
         self.error: BaseException | None = None
         self.answer: Any = None
         self.waiters: list[threading.Lock] | None = None

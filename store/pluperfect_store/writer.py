@@ -54,7 +54,7 @@ _NAP: Final = 50e-6
 _SOON: Final = 1.0
 _CHECK_READERS: Final = 60.0
 _NEVER: Final = float("inf")
-_NOTHING: Final = Prepared((), 0, 0)
+_NOTHING: Final = Prepared((), 0, 0, {})
 _NOWHERE: Final = (None, 0, None)
 
 
@@ -107,7 +107,7 @@ class Writer:
         self._due = self._alarm = _NEVER
         self._thread: threading.Thread | None = None
         self._inside = False  # whether somebody holds the mutex for many steps; a hint, for who wants it next
-        self._filler = 0  # the thread that has queued all that is queued, by its ident; 0: several have
+        self._filler = 0  # the thread that has begun all appends that are queued, by its ident; 0: several have
         self._took = 0.0  # how long the last commit took, and the wait for its turn, in seconds
         self._slow = 0.0  # until when the disk counts as slow, by the monotonic clock
         self._writing = 0  # the thread that writes now, by its ident; 0: nobody does
@@ -197,18 +197,17 @@ class Writer:
         op = pending.op
         if op is None or not pending.queued or self._last is not pending:
             return False
-        if not op.pieces:
+        pieces, run = op.pieces, part.run
+        if not pieces:
             return False  # a claim, or letting go of one
-        last = op.pieces[-1]
+        last = pieces[-1]
         there = last.lines
         more = continuing(op, part)
         if more is None:
             return False
         lines, size, keys = more
-        fresh = None if part.expected else Piece(part.run, part.root, 0, lines)
-        born = op.born
-        if born is None and fresh is not None:
-            born = dict.fromkeys([piece.run for piece in op.pieces])
+        end = part.expected + len(lines)
+        fresh = None if last.run == run else Piece(run, part.root, part.expected, lines, run in op.ends)
         if self._inside:
             give_way(self._is_held)
         with self.mutex:
@@ -222,16 +221,14 @@ class Writer:
                 for key in keys:
                     op.keys += (key,)
                     self._keys[key] = pending
-            # Last, and in one step: a signal finds all of them there, or none.
+            # First how far the run comes: were a signal to come in between, nothing could join that builds on what is not there.
+            op.ends[run] = end
             if fresh is None:
                 last.lines += lines
+            elif type(pieces) is list:
+                pieces += (fresh,)
             else:
-                assert born is not None
-                born[fresh.run] = None
-                if op.born is None:
-                    op.born, op.pieces = born, [*op.pieces, fresh]
-                else:
-                    op.pieces += (fresh,)  # type: ignore[reportOperatorIssue] - a list by now
+                op.pieces = [*pieces, fresh]
         return True
 
     def lead(self, pending: Pending) -> None:
@@ -322,10 +319,10 @@ class Writer:
             return False
 
     def _want(self, pending: Pending) -> None:
-        if not pending.waited:
-            pending.waited = True
-            if pending.queued:
-                self._waited += 1
+        pending.waited += 1
+        if pending.queued:
+            self._waited += 1
+            if pending.waited == 1:
                 self._wake.notify()
 
     def flush(self) -> None:

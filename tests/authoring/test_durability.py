@@ -158,7 +158,7 @@ def test_calls_that_nobody_waits_for_share_their_appends_in_the_order_of_the_cal
     appends = Appends(log, monkeypatch)
     assert many() == sum(range(100))
 
-    assert len(appends.holds) < (160 if submitted else 20)
+    assert len(appends.holds) < 20
     run = log.run("many")
     born = [event.entry.to.spec.run_name for event in run.events if event.entry.to.is_pending()]
     assert born == [run.name, *(f"same-{n}" for n in range(100))]
@@ -185,7 +185,7 @@ def test_what_may_wait_for_less_long_does_not_join_what_may_wait_for_longer(log,
     appends = Appends(log, monkeypatch)
     both()
 
-    assert appends.holds[-3:-1] == [1_000.0, 500.0]
+    assert appends.holds[-2:] == [1_000.0, 500.0]
 
 
 def test_at_every_level_a_root_call_returns_when_all_of_it_is_durable(log):

@@ -85,9 +85,9 @@ def found(seed, what, histories=50):
 def test_control_without_terms_a_replaced_process_writes_on(seed, monkeypatch):
     checked = Batch._checked
 
-    def unchecked(batch, part, op):
+    def unchecked(batch, part, op, passed):
         try:
-            return checked(batch, part, op)
+            return checked(batch, part, op, passed)
         except Fenced:
             head = batch.head(part.run)
             if (0 if head is None else head.seq) != part.expected:

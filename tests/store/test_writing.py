@@ -403,64 +403,6 @@ def test_nothing_joins_an_append_that_is_being_written_for_somebody_who_was_inte
     assert not joined
 
 
-def test_what_is_born_joins_the_append_before_it_where_all_is_born_there_and_nothing_came_after_it(log):
-    root, first, second, third = new_id(), new_id(), new_id(), new_id()
-    top = log.append([part(root, None, 0, born(root))], epoch=1, hold=3600, claim=True)
-    assert not top.extend(part(first, root, 0, born(first, root)))  # a tree is claimed by itself
-
-    ticket = log.append([part(first, root, 0, born(first, root))], epoch=1, hold=3600)
-    assert ticket.extend(part(second, root, 0, born(second, root), Running()))
-    assert ticket.extend(part(second, root, 2, Completed(data=LARGE)))
-    assert not ticket.extend(part(first, root, 1, Running()))  # another one came after it
-    assert ticket.extend(whole(third, root))
-    later = log.append([part(first, root, 1, Running())], epoch=1, hold=3600)
-    assert not ticket.extend(whole(new_id(), root))
-    assert not later.extend(whole(new_id(), root))  # it goes on with a run that was there before
-    log.flush()
-
-    assert [len(log.records(run)) for run in (root, first, second, third)] == [1, 2, 3, 3]
-    both = log.append([part(one, root, 0, born(one, root)) for one in (new_id(), new_id())], epoch=1, hold=3600)
-    assert both.extend(whole(new_id(), root))
-    last = new_id()
-    mixed = log.append(
-        [part(first, root, 2, Completed(data=LARGE)), part(last, root, 0, born(last, root))], epoch=1, hold=3600
-    )
-    assert not mixed.extend(whole(new_id(), root))
-    assert not mixed.extend(part(last, root, 1, Running()))
-    log.flush()
-    assert log.position() == 9 + 2 + 3 + 2
-
-
-def test_who_is_refused_takes_along_what_was_born_beside_him(log):
-    root, child, sibling = new_id(), new_id(), new_id()
-    log.append([part(root, None, 0, born(root))], epoch=1).wait()
-    ticket = log.append([part(child, root, 0, born(child, root))], epoch=1, hold=3600)
-    assert ticket.extend(whole(sibling, root))
-    log.append([part(child, root, 1, Running())], epoch=0, hold=3600)
-    log.append([part(root, None, 1, Running())], epoch=2).wait()  # whoever has the next term: too late for these
-    log.flush()
-    assert [len(log.records(run)) for run in (child, sibling)] == [1, 3]
-
-    late, beside = new_id(), new_id()
-    refused = log.append([part(late, root, 0, born(late, root))], epoch=1, hold=3600)
-    assert refused.extend(whole(beside, root))
-    log.flush()
-    with pytest.raises(Conflict):
-        refused.wait()
-    assert log.records(late) == log.records(beside) == []
-
-
-def test_births_that_join_one_append_are_bounded_by_its_size(log):
-    root = new_id()
-    log.append([part(root, None, 0, born(root))], epoch=1).wait()
-    ticket = log.append([whole(new_id(), root)], epoch=1, hold=3600)
-    joined = sum(1 for _ in range(1_000) if ticket.extend(whole(new_id(), root)))
-
-    assert 10 < joined < 200
-    log.flush()
-    assert log.position() == 1 + 3 * (joined + 1)
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Rung])
 def test_wherever_a_signal_interrupts_who_reads_others_can_be_alone(log, kind):

@@ -353,7 +353,7 @@ class Frame:
         for entry in entries:
             run = self._evolve(run, entry)
         try:
-            self.ticket = session.append(part, self.hold, self.ticket)
+            self.ticket = session.append(part, self.hold)
             self.run, self.held = run, ()
         except BaseException as error:
             if not isinstance(error, outcomes.OURS):  # a refusal says that nothing was recorded

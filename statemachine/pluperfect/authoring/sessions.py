@@ -26,8 +26,8 @@ class Session:
     """One tree of runs that this process carries out: its log, its term, and whether it may still write."""
 
     __slots__ = (
-        "_births",
         "_held",
+        "_last",
         "_unborn",
         "broken",
         "epoch",
@@ -48,8 +48,8 @@ class Session:
         self._held: bool = epoch > 0  # by this process, until it lets go
         self._unborn: bool = unborn  # the first append is the root's birth, and claims it
         self.tickets: deque[Ticket] = deque()
-        # The last append of runs that were born, and for how long it may wait: what is born next joins it.
-        self._births: tuple[Ticket, float] | None = None
+        # The last append, and for how long it may wait at most: what comes next joins it.
+        self._last: tuple[Ticket, float] | None = None
         self.broken: Exception | None = None
         self.sources: Sources = Sources()
         self.watched: bool = (
@@ -62,14 +62,15 @@ class Session:
         self.log.log.flush()
         return self.log.load(run).spec
 
-    def append(self, part: Part, hold: float, before: Ticket | None = None) -> Ticket:
+    def append(self, part: Part, hold: float) -> Ticket:
         """
         Append ahead of durability. A refusal of an earlier append surfaces here, at the latest at the end.
+
+        Entries join the append before them where that still waits: a refusal of one stops the session as it is.
 
         Args:
             part: The entries.
             hold: For how long they may wait, in seconds.
-            before: The ticket of the run's entries before these: they may still become one append.
         """
         try:
             first = self.tickets[0]
@@ -77,16 +78,15 @@ class Session:
             first = None
         if self.broken is not None or (first is not None and first.done):
             self.check()
-        births = self._births
-        if before is None and not part.expected and births is not None and hold >= births[1]:
-            before = births[0]
-        if before is not None and not before.done and before.extend(part):
-            return before
+        last = self._last
+        if last is not None and hold >= last[1]:
+            ticket = last[0]
+            if not ticket.done and ticket.extend(part):
+                return ticket
         claim, self._unborn = self._unborn, False  # first: who is interrupted in the append may have claimed the tree
         ticket = self.log.log.append((part,), epoch=self.epoch, hold=hold, claim=claim)
         self.tickets.append(ticket)
-        if not part.expected and not claim:
-            self._births = (ticket, hold)
+        self._last = (ticket, hold)
         return ticket
 
     def append_all(self, parts: Sequence[Part], hold: float) -> Ticket:
@@ -94,6 +94,7 @@ class Session:
         self.check()
         ticket = self.log.log.append(parts, epoch=self.epoch, hold=hold)
         self.tickets.append(ticket)
+        self._last = (ticket, hold)
         return ticket
 
     def check(self) -> None:
