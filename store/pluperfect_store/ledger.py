@@ -157,7 +157,7 @@ class Prepared(Struct, gc=False):
     size: int
     """About how many bytes it will take in memory and in the file."""
     ends: dict[bytes, int]
-    """Its runs, and how many entries each will have."""
+    """Its runs, and the last entry that it brings of each."""
     keys: tuple[str, ...] = ()
     """The cache keys under which it stores results."""
     blobs: tuple[Packed, ...] = ()
@@ -229,7 +229,7 @@ def prepare(parts: Sequence[Part], epoch: int, *, claim: bool = False) -> Prepar
         lines, more = _encoded(part, blobs, keys)
         if part.run in ends:
             raise ValueError(f"This append has two parts for run {part.run.hex()}; put their entries into one.")
-        ends[part.run] = part.expected + len(lines)
+        ends[part.run] = lines[-1].seq
         pieces.append(Piece(part.run, part.root, part.expected, lines))
         size += more
         if part.expected == 0:

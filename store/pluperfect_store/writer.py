@@ -206,7 +206,6 @@ class Writer:
         if more is None:
             return False
         lines, size, keys = more
-        end = part.expected + len(lines)
         fresh = None if last.run == run else Piece(run, part.root, part.expected, lines, run in op.ends)
         if self._inside:
             give_way(self._is_held)
@@ -222,7 +221,7 @@ class Writer:
                     op.keys += (key,)
                     self._keys[key] = pending
             # First how far the run comes: were a signal to come in between, nothing could join that builds on what is not there.
-            op.ends[run] = end
+            op.ends[run] = lines[-1].seq
             if fresh is None:
                 last.lines += lines
             elif type(pieces) is list:
