@@ -221,13 +221,14 @@ class Writer:
                     op.keys += (key,)
                     self._keys[key] = pending
             # First how far the run comes: were a signal to come in between, nothing could join that builds on what is not there.
+            # And the pieces as they are now: the handler of a signal may have joined since they were looked at.
             op.ends[run] = lines[-1].seq
             if fresh is None:
                 last.lines += lines
-            elif type(pieces) is list:
-                pieces += (fresh,)
+            elif type(op.pieces) is list:
+                op.pieces += (fresh,)
             else:
-                op.pieces = [*pieces, fresh]
+                op.pieces = [*op.pieces, fresh]
         return True
 
     def lead(self, pending: Pending) -> None:

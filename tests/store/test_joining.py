@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from pluperfect.records import open_record
 from pluperfect.states import PLAIN, Completed, Packed, Running
 from pluperfect_store.conformance import born, new_id, part, whole
 from pluperfect_store.lmdb import LmdbLog
+from pluperfect_store.writer import Writer
 
 FOR_EVER = 3_600.0  # seconds: nothing is written that nobody waits for
 LARGE = Packed(PLAIN, b"\xc4\xff" + bytes(255))
@@ -178,3 +182,39 @@ def test_what_joins_one_append_is_bounded_by_its_size(log):
     assert 10 < joined < 200
     log.flush()
     assert log.position() == 1 + 3 * (joined + 1)
+
+
+def amid(code, nth, act):
+    """From now on, do this once, before the nth line of this code: as a handler of a signal may."""
+    lines = itertools.count(1)
+
+    def look(frame, event, _):
+        if frame.f_code is not code:
+            return None
+        if event == "line" and next(lines) == nth:
+            sys.settrace(None)
+            act()
+        return look
+
+    sys.settrace(look)
+
+
+@pytest.mark.parametrize("already", [0, 2])
+def test_a_handler_of_a_signal_that_joins_amid_one_who_joins_takes_nothing_from_him(log, already):
+    root, told, nth = new_id(), [], 0
+    log.append([part(root, None, 0, born(root))], epoch=1).wait()
+    while nth == len(told):
+        ticket, one, other = log.append([whole(new_id(), root)], epoch=1, hold=FOR_EVER), new_id(), new_id()
+        assert all(ticket.extend(whole(new_id(), root)) for _ in range(already))
+        nth += 1
+        amid(Writer.extend.__code__, nth, lambda: told.append(ticket.extend(whole(other, root))))  # noqa: B023
+        try:
+            joined = ticket.extend(whole(one, root, key=one.hex()))
+        finally:
+            sys.settrace(None)
+        log.flush()
+        assert len(log.records(one)) == 3 * joined
+        assert len(log.records(other)) == 3 * (nth == len(told) and told[-1])
+    assert nth > 15
+    assert set(told) == {True}
+    assert log.verify().sound
